@@ -1,0 +1,49 @@
+# The set-up and the two commands. Everything is installed into .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+REPORT ?= demo
+DATA ?=
+SET ?=
+.DEFAULT_GOAL := report
+.DELETE_ON_ERROR:
+.PHONY: report test lab .venv
+
+# A misspelt variable (make report REPROT=mine) would pass unseen.
+KNOWN := PYTHON REPORT DATA SET
+UNKNOWN := $(filter-out $(KNOWN) -%,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+ifneq ($(UNKNOWN),)
+$(error There is no setting '$(firstword $(UNKNOWN))': known are $(KNOWN))
+endif
+
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# Values reach the shell through the environment, so that spaces, quotes and $$ in them are harmless.
+export VQ_REPORT = $(value REPORT)
+export VQ_DATA = $(value DATA)
+export VQ_SET = $(value SET)
+
+report: .venv/.whole
+	@$(BIN)/vq-lib report "$$VQ_REPORT" --data="$$VQ_DATA" --set="$$VQ_SET"
+
+test: .venv/.tested
+	@$(BIN)/python -m pytest
+
+lab: .venv/.whole
+	@$(BIN)/python -m jupyterlab notebooks
+
+.venv: .venv/.whole
+
+# The stamps are written last: an interrupted installation is begun again, in an empty environment.
+EXTRAS = $(shell nvidia-smi >/dev/null 2>&1 && echo gpu)
+comma := ,
+
+.venv/.whole: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "vq_lib needs Python 3.11" \
+	"or newer, and '$(PYTHON)' is not: name one, as in 'make report PYTHON=python3.12'." >&2; exit 2; }
+	@test -e $@ || "$(PYTHON)" -m venv --clear .venv
+	@rm -f .venv/.whole .venv/.tested
+	@echo "Installing into .venv$(if $(EXTRAS), for the GPU that nvidia-smi names) (minutes, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$(if $(EXTRAS),[gpu])"
+	@touch $@
+
+.venv/.tested: .venv/.whole
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
+	@touch $@

@@ -1,0 +1,191 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1 · Data exploration
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
+#
+# Before any model: **who is in the data, what do they look like, and how good is a guess that needs no model at all?**
+# This notebook decodes the images once, keeps them in `run/slices/` for the three notebooks that follow, and shows
+# them from every side that matters later.
+
+# %% tags=["parameters"]
+report: str = "demo"  # name of a report under reports/, or the path of its folder
+data: str = ""  # folder of the images; empty where the recipe makes its own
+overrides: str = ""  # changes to the recipe: section.key, an equals sign, the value; separated by spaces
+
+# %%
+import numpy as np
+
+from vq_lib import baselines, figures, metrics
+from vq_lib import data as datasets
+from vq_lib.figures import data as plots
+from vq_lib.study import Study
+
+study = Study(report, data, overrides)
+figures.settings(study)
+
+# %% [markdown]
+# ## Who is in the data
+#
+# An MRI scan is a volume; here each person is a stack of parallel **slices**, small grey pictures. Of every slice
+# we keep the person, its position in the stack, the person's class where that is known, and the split. Grey levels stay
+# whole numbers from 0 to 255 (uint8): a quarter of the memory of floats, and what is on disk. Only the model turns a
+# level $g$ into an intensity
+#
+# $$x = \frac{g}{255} \in [0, 1] .$$
+
+# %%
+slices = datasets.load(study)
+plots.note(datasets.acknowledgement(study))
+
+# %%
+plots.overview(slices)
+
+# %% [markdown]
+# ## What they look like
+#
+# A row is a person, a column a position in the stack. Go down a column first: the same anatomy, each time a little
+# different. Then compare the classes: the **ventricles**, dark and filled with fluid in the middle of the brain, grow
+# as tissue is lost.
+
+# %%
+fig = plots.by_position_and_class(slices)
+figures.show(
+    study,
+    "data_positions_classes",
+    fig,
+    "Slices by position (columns) and person (rows, two people of each class). Look at the dark ventricles.",
+    "Grid of grey brain slices: each row shows one person from the lowest to the highest slice, rows grouped by class.",
+)
+
+# %% [markdown]
+# What a generative model has to learn is exactly this: what stays the same from person to person, and in which ways
+# people differ. The same slice position of many people shows both at a glance.
+
+# %%
+fig = plots.same_position(slices)
+figures.show(
+    study,
+    "data_same_position",
+    fig,
+    "The middle slice position in many training people. The outline hardly changes; folds, ventricles and contrast do.",
+    "The same slice position in many people: similar outlines with different folds, ventricles and contrast.",
+)
+
+# %% [markdown]
+# ## The split: by person, never by slice
+#
+# Neighbouring slices of one person are nearly the same picture. If one of them were in the training set and the next
+# in the test set, a model could score well by remembering the person. So a person belongs to one split with all their
+# slices: if $P_{\text{train}}$, $P_{\text{validation}}$ and $P_{\text{test}}$ are the sets of people, then
+#
+# $$P_{\text{train}} \cap P_{\text{validation}} = P_{\text{train}} \cap P_{\text{test}} =
+# P_{\text{validation}} \cap P_{\text{test}} = \emptyset .$$
+#
+# **Training** people fit the weights, **validation** people choose among them (when to stop), **test** people are
+# looked at once, for the scores of notebook 4. Confidence intervals are over people too: 16 people with 16 slices each
+# are 16 independent observations, not 256.
+
+# %%
+splits_of = {who: set(slices.split[slices.person == who]) for who in np.unique(slices.person)}
+assert all(len(splits) == 1 for splits in splits_of.values())
+
+fig = plots.split_sizes(slices)
+figures.show(
+    study,
+    "data_splits",
+    fig,
+    "People and slices in each split, by class. The classes should have similar shares in every split.",
+    "Bars of the number of people and of slices in training, validation and test, divided by class.",
+)
+
+# %% [markdown]
+# ## Intensities
+#
+# Grey levels tell tissues apart: fluid is dark, grey matter in between, white matter bright. If the curves of the
+# splits do not lie on each other, the test measures another scanner, not the model. Watch the share of zeros as well:
+# black background is trivial to reconstruct, and it flatters every score that counts it.
+
+# %%
+fig = plots.histograms(slices)
+figures.show(
+    study,
+    "data_intensities",
+    fig,
+    "Distribution of the intensities above zero, by split and by class; the share of zeros is in the legend. "
+    "The splits' curves should lie close together.",
+    "Two panels of density curves over intensity from 0 to 1: one curve a split, and one curve a class.",
+)
+
+# %% [markdown]
+# ## What is common, and where people differ
+#
+# Over the $n$ training slices $x_i$ of one position, pixel by pixel,
+#
+# $$\mu = \frac{1}{n} \sum_{i=1}^{n} x_i , \qquad \sigma = \sqrt{\frac{1}{n} \sum_{i=1}^{n} (x_i - \mu)^2} .$$
+#
+# Where $\mu$ is sharp, people agree; where $\sigma$ is bright, they differ. A model that only learned $\mu$ would have
+# learned nothing about any one person.
+
+# %%
+fig = plots.mean_and_deviation(slices)
+figures.show(
+    study,
+    "data_mean_deviation",
+    fig,
+    "Mean (above) and standard deviation (below) of the training slices of each position. People differ most at the "
+    "outline, around the ventricles and in the folds.",
+    "Two rows of images: blurred mean brains by position, and deviation maps, bright at outline and ventricles.",
+)
+
+# %% [markdown]
+# ## A score without any model
+#
+# How good must a reconstruction be before it is worth anything? Its similarity with the input is measured by SSIM,
+# which compares means $\mu$, variances $\sigma^2$ and covariance $\sigma_{xy}$ in a small Gaussian window around each
+# pixel:
+#
+# $$\mathrm{SSIM}(x, y) = \frac{(2\mu_x\mu_y + C_1)(2\sigma_{xy} + C_2)}{(\mu_x^2 + \mu_y^2 + C_1)(\sigma_x^2 +
+# \sigma_y^2 + C_2)} , \qquad C_1 = 0.01^2, \quad C_2 = 0.03^2 .$$
+#
+# The usual score is its mean over the whole image, background included. **Foreground SSIM** is the mean only where the
+# input is brighter than 0.05. Four guesses need no model: a black image, the mean training image, the mean training
+# image of the same slice position, and the most similar training image. Whatever the VQ-VAE reaches in notebook 2 has
+# to be read against these.
+
+# %%
+names = {
+    "zeros": "black image",
+    "mean_image": "mean training image",
+    "position_mean": "mean training image of the position",
+    "nearest_training": "most similar training image",
+}
+scores = baselines.predictions(slices)
+figures.table(
+    ("guess", "SSIM", "foreground SSIM"),
+    [(name, f"{scores[key]['ssim']:.3f}", f"{scores[key]['ssim_foreground']:.3f}") for key, name in names.items()],
+    "Scores on the test people without a model",
+)
+
+# %%
+guess = baselines.position_means(slices)
+plain, foreground = metrics.ssim(slices.images[slices.where("test")], guess)
+fig = plots.guesses(slices, guess, plain, foreground)
+figures.show(
+    study,
+    "data_position_mean",
+    fig,
+    "Test slices, the mean training image of their position, and the difference. The guess is a brain, but nobody's.",
+    "Three rows: sharp test slices, the blurred mean image of the same position, and the absolute difference.",
+)

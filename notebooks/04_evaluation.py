@@ -1,0 +1,174 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4 · Evaluation
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
+#
+# How good are the reconstructions, against what, and on whom? And are the generated slices new brains, or copies? All
+# figures here are of **test people**, who took no part in training or in any choice.
+
+# %% tags=["parameters"]
+report: str = "demo"  # name of a report under reports/, or the path of its folder
+data: str = ""  # folder of the images; empty where the recipe makes its own
+overrides: str = ""  # changes to the recipe: section.key, an equals sign, the value; separated by spaces
+
+# %%
+import time
+
+import numpy as np
+
+from vq_lib import baselines, figures, metrics, stages
+from vq_lib import data as datasets
+from vq_lib.figures import evaluation as draw
+from vq_lib.study import Study
+
+began = time.monotonic()
+study = Study(report, data, overrides)
+figures.settings(study)
+
+# %%
+slices = datasets.opened(study)
+vqvae, codes, summary = stages.load_vqvae(study, slices)
+prior, prior_summary = stages.load_prior(study, summary)
+test, train = slices.where("test"), slices.where("train")
+inputs = np.asarray(slices.images[test])
+
+# %% [markdown]
+# ## Reconstruction
+#
+# **SSIM** compares local means, variances and covariance of two images in a Gaussian window,
+#
+# $$\operatorname{SSIM}(x, y) = \frac{(2\mu_x\mu_y + C_1)(2\sigma_{xy} + C_2)}{(\mu_x^2 + \mu_y^2 + C_1)(\sigma_x^2 +
+# \sigma_y^2 + C_2)},$$
+#
+# with intensities in $[0, 1]$ and the settings of Wang et al. (2004). It depends on the range of the data: the same
+# reconstruction scores otherwise in $[-0.5, 0.5]$, so scores of other systems are comparable only if they used this
+# one.
+#
+# Much of a slice is black, and black is easy. **Foreground SSIM** is the mean of the SSIM map where the input is
+# brighter than 0.05. **PSNR** is $-10 \log_{10} \operatorname{MSE}$ in dB. Intervals are 95% bootstrap intervals
+# *over people*: the slices of a person are alike, and counting them as independent would make every interval too
+# narrow.
+
+# %%
+result, outputs, scores = stages.evaluate_reconstruction(study, slices, vqvae, codes, summary)
+rate = result["bits_per_pixel"]
+if prior is not None:
+    prior_result = stages.prior_metrics(prior_summary, rate, vqvae.quantizer.codes)
+    rate = prior_result["bits_per_pixel"]
+base = stages.evaluate_baselines(slices, rate)
+
+# %%
+rows = [
+    (draw.NAMES[name], f"{b['ssim']:.3f}", f"{b['ssim_foreground']:.3f}", f"{b['psnr']:.1f}",
+     f"{b['bits_per_pixel']:.3f}" if "bits_per_pixel" in b else "–")
+    for name, b in base.items()
+]  # fmt: skip
+digits = {"ssim": 3, "ssim_foreground": 3, "psnr": 1}
+own = ["{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=d, **result[score]) for score, d in digits.items()]
+counts = slices.counts()["test"]
+figures.table(
+    ("", "SSIM", "foreground SSIM", "PSNR (dB)", "bits per pixel"), [*rows, ("this VQ-VAE", *own, f"{rate:.3f}")],
+    f"On {counts['images']} slices of {counts['people']} test people; codecs at the setting nearest this model's rate",
+)  # fmt: skip
+
+# %% [markdown]
+# *What to look for.* The grey bars put the scores in their place. A black image, the mean brain and another person's
+# slice score well above zero without knowing anything about the slice: only what lies beyond them was achieved. The
+# codecs, general-purpose and untrained, are the strong rivals: they spend about as many bits as this model's codes
+# cost.
+
+# %%
+figures.show(
+    study, "scores", draw.on_one_axis(base, result),
+    "SSIM and foreground SSIM on test people: predictions without a model, image codecs at about the same rate, and "
+    "this VQ-VAE with its interval over people.",
+    f"This VQ-VAE: SSIM {result['ssim']['mean']:.3f}, foreground SSIM {result['ssim_foreground']['mean']:.3f}. "
+    + ", ".join(f"{draw.NAMES[name]} {b['ssim']:.3f}" for name, b in base.items()),
+)  # fmt: skip
+
+# %% [markdown]
+# *What to look for.* A dip at one end means slices that training has few of, or that hold more detail.
+
+# %%
+reference = dict(zip(("ssim", "ssim_foreground"), metrics.ssim(inputs, baselines.position_means(slices)), strict=True))
+figures.show(
+    study, "scores-by-position", draw.by_position(slices.position[test], scores, reference),
+    "Scores over the slice position, from the lowest to the highest slice, and what the mean training image of the "
+    "same position scores.",
+    "Two curves of SSIM over slice position, above the dashed curves of the mean image.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Generation
+#
+# A new brain is a grid of codes drawn from the prior, cell by cell, each given those before it, and then decoded.
+# Published loops run the whole network again for every cell. Here each layer keeps what it has already computed, and
+# the loop over cells is one compiled function; the codes are the same.
+
+# %%
+if prior is not None:
+    images, drawn, drawing = stages.draw_samples(study, vqvae, prior)
+    rng = np.random.default_rng(study.recipe.evaluation.seed)
+    count = min(36, len(images) // 6 * 6, len(test) // 6 * 6)
+    real = inputs[rng.choice(len(inputs), count, replace=False)]
+    display(figures.show(
+        study, "samples", draw.gallery(real, images[:count], ("Test people", "Generated")),
+        f"Real slices of test people, and slices drawn from the model, unselected: the first {count} of "
+        f"{len(images)}, drawn in {drawing:.1f} s.",
+        f"{count} real and {count} generated slices in two blocks.",
+    ))  # fmt: skip
+
+# %% [markdown]
+# ## New brains, or copies?
+#
+# *What to look for.* A sample that matches its nearest training slice in every fold is a copy. If samples lie much
+# nearer to the training slices than slices of unseen people do, the model has memorised.
+
+# %%
+if prior is not None:
+    thumbnails = baselines.thumbnails(slices.images[train])
+    index, distance = baselines.nearest(baselines.thumbnails(images), thumbnails)
+    _, held_out = baselines.nearest(baselines.thumbnails(inputs), thumbnails)
+    closest = np.argsort(distance)[:7]
+    display(figures.show(
+        study, "nearest", draw.nearest(images[closest], slices.images[train[index[closest]]], distance[closest]),
+        "The samples that lie nearest to a training slice, that slice, and the difference (distance below).",
+        f"Seven samples with distances from {distance[closest][0]:.2f} to {distance[closest][-1]:.2f}.",
+    ))  # fmt: skip
+
+# %%
+if prior is not None:
+    display(figures.show(
+        study, "distances", draw.distances(distance, held_out),
+        "Distance to the nearest training slice (Euclidean, at 64 pixels): of samples, and of slices of test people.",
+        f"Samples: median {np.median(distance):.2f}, smallest {distance.min():.2f}. Test people: median "
+        f"{np.median(held_out):.2f}, smallest {held_out.min():.2f}.",
+    ))  # fmt: skip
+
+# %% [markdown]
+# ## The record
+#
+# All figures go to `metrics.json`, with what they were made with.
+
+# %%
+seconds = {"vqvae": summary["seconds"], "evaluation": round(time.monotonic() - began, 1)}
+parts = {}
+if prior is not None:
+    seconds["prior"] = prior_summary["seconds"]
+    parts = {"prior": prior_result, "samples": {"count": len(images), "seconds": round(drawing, 2)}}
+document = stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
+figures.table(
+    ("", "images", "people"), [(split, c["images"], c["people"]) for split, c in document["data"].items()], "Data"
+)

@@ -1,0 +1,45 @@
+"""What several test files share: the command line in a process of its own, and one tiny report built with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+TINY = """\
+title: A tiny report
+data: {layout: cohort, size: 32, slices: 3, people: {train: 4, validation: 2, test: 2}}
+vqvae:
+  encoder: [{layer: conv, filters: 8, kernel: 4, stride: 2}, {layer: conv, filters: 8, kernel: 4, stride: 2}]
+  decoder: [{layer: transpose, filters: 8, kernel: 4, stride: 2}, {layer: transpose, filters: 8, kernel: 4, stride: 2}]
+  codes: 16
+  code_dim: 4
+  batch: 4
+  epochs: 1
+prior: {filters: 8, blocks: 1, head: 1, kernel: 3, batch: 4, epochs: 1}
+evaluation: {samples: 4}
+"""
+
+
+def vq_lib(*arguments, **options):
+    """Run `vq-lib` as a user does; what it printed and its exit status."""
+    options = {"capture_output": True, "text": True, "encoding": "utf-8", "timeout": 500, **options}
+    return subprocess.run([sys.executable, "-m", "vq_lib", *map(str, arguments)], check=False, **options)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The folder of a report built from the recipe `TINY`; its name is one that a careless pipeline breaks on."""
+    folder = tmp_path_factory.mktemp("reports") / "tiny 'ré port' $x"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    done = vq_lib("report", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def pytest_configure():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

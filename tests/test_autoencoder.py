@@ -1,0 +1,120 @@
+"""Encoder, decoder and the whole VQ-VAE: shapes, published parameter counts, losses, files."""
+
+import keras
+import numpy as np
+import pytest
+from layer_checks import check_layer
+
+from vq_lib import recipe
+from vq_lib.autoencoder import DepthToSpace, Normalise, ResidualBlock, decoder, encoder
+from vq_lib.pixelcnn import PixelCNN
+from vq_lib.study import REPOSITORY
+from vq_lib.vqvae import VQVAE, as_float32
+
+
+def block(layer, filters, **options):
+    return recipe.Block(layer=layer, filters=filters, **options).model_dump()
+
+
+SMALL = {
+    "image_shape": (16, 16, 1),
+    "encoder": [block("conv", 4, stride=2, kernel=4), block("residual", 4)],
+    "decoder": [block("conv", 4), block("residual", 4), block("transpose", 4, stride=2, kernel=4)],
+    "codes": 5,
+    "code_dim": 3,
+}
+
+
+def images(n=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 16, 16, 1)).astype(np.uint8)
+
+
+def test_published_oasis_256_layer_table():
+    down = [block("conv", filters, stride=2) for filters in (32, 64, 128)]
+    up = [block("transpose", filters, stride=2) for filters in (128, 64, 32)]
+    net = encoder(down, (256, 256, 1), 30)
+    assert [layer.count_params() for layer in net.layers if layer.count_params()] == [320, 18_496, 73_856, 3_870]
+    assert net.count_params() == 96_542 and net.output_shape == (None, 32, 32, 30)
+    net = decoder(up, (32, 32, 30), 1)
+    assert [layer.count_params() for layer in net.layers] == [34_688, 73_792, 18_464, 289]
+    assert net.count_params() == 127_233 and net.output_shape == (None, 256, 256, 1)
+
+
+def test_layer_contracts():
+    check_layer(ResidualBlock, {"filters": 4, "hidden": 2, "activation": "silu"}, (2, 5, 5, 4))
+    check_layer(DepthToSpace, {"factor": 2}, (2, 3, 3, 8))
+
+
+def test_depth_to_space_by_hand():
+    x = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 2, 3, 4)
+    expected = x.reshape(2, 3, 2, 2).transpose(0, 2, 1, 3).reshape(1, 4, 6, 1)
+    np.testing.assert_array_equal(DepthToSpace(2)(x), expected)
+
+
+def test_residual_block_by_hand():
+    layer, x = ResidualBlock(2, 3), np.random.default_rng(0).normal(size=(1, 1, 1, 2)).astype(np.float32)
+    layer.build(x.shape)
+    w3, b3, w1, b1 = [np.random.default_rng(1).normal(size=w.shape).astype(np.float32) for w in layer.weights]
+    layer.set_weights([w3, b3, w1, b1])
+    hidden = np.maximum(np.maximum(x, 0).reshape(2) @ w3[1, 1] + b3, 0)  # one pixel: only the centre tap counts
+    np.testing.assert_allclose(layer(x)[0, 0, 0], x.reshape(2) + hidden @ w1[0, 0] + b1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("offset", "low"), [(0.0, 0.0), (0.5, -0.5)])
+def test_normalisation_is_float32_even_under_bfloat16(offset, low):
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        output = np.asarray(Normalise(offset)(levels))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert output.dtype == np.float32
+    np.testing.assert_allclose(output.ravel(), np.arange(256) / 255 + low, atol=1e-7)
+
+
+@pytest.mark.parametrize("normalise", ["zero", "centred"])
+def test_call_equals_encode_then_decode(normalise):
+    model, x = VQVAE(**SMALL, normalise=normalise), images()
+    codes = model.encode(x)
+    assert codes.shape == (3, 8, 8) and codes.dtype == np.int32
+    output = np.asarray(model(x))
+    np.testing.assert_allclose(model.decode(codes), output, atol=1e-5)
+    assert 0 <= output.min() and output.max() <= 1
+
+
+def test_floats_and_impossible_codes_are_refused():
+    model = VQVAE(**SMALL)
+    for call in (model, model.encode):
+        with pytest.raises(ValueError, match="uint8"):
+            call(images().astype(np.float32) / 255)
+    with pytest.raises(ValueError, match="lie below 5"):
+        model.decode(np.full((1, 8, 8), 5))
+
+
+@pytest.mark.parametrize("loss", ["mse", "clipped_mse"])
+def test_losses_by_hand(loss):
+    model = VQVAE(**SMALL, loss=loss, variance=0.2)
+    x = np.array([0, 0, 255, 255, 51], np.uint8)
+    predicted = np.array([-0.5, 0.5, 1.5, 0.5, 0.5], np.float32)
+    error = {"mse": [0.5, 0.5, 0.5, 0.5, 0.3], "clipped_mse": [0, 0.5, 0, 0.5, 0.3]}[loss]
+    assert float(model.compute_loss(x=x, y_pred=predicted)) == pytest.approx(np.square(error).mean() / 0.2, rel=1e-5)
+
+
+def test_file_round_trip(tmp_path):
+    model, x = VQVAE(**SMALL, dtype="mixed_bfloat16"), images()
+    model = as_float32(model)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert again.settings == model.settings and again.dtype_policy.name == "float32"
+    np.testing.assert_array_equal(again.encode(x), model.encode(x))
+    np.testing.assert_array_equal(again.decode(model.encode(x)), model.decode(model.encode(x)))
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("reports/*/recipe.yaml")), ids=lambda path: path.parent.name)
+def test_every_recipe_builds_its_models(path):
+    found = recipe.load(path)
+    model = VQVAE.from_recipe(found, variance=0.05)
+    assert model.grid == (found.data.size // found.vqvae.factor,) * 2
+    if found.prior:
+        prior = PixelCNN.from_recipe(found, model.grid, model.quantizer.codes)
+        assert prior(np.zeros((1, *model.grid), np.int32)).shape == (1, *model.grid, found.vqvae.codes)

@@ -1,0 +1,331 @@
+"""From recipe and folder to slices: the OASIS layout, reading, the check and the cache."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vq_lib import data as datasets
+from vq_lib.data import oasis, reading
+from vq_lib.errors import UserError
+from vq_lib.figures import data as plots
+from vq_lib.study import Study
+
+MODEL = "vqvae: {encoder: [{layer: conv, filters: 4, stride: 2}], decoder: [{layer: transpose, filters: 4, stride: 2}]}"
+CASES = {"train": (1, 2, 10), "validate": (402,), "test": (441, 442)}
+
+
+def picture(case, position, side=32):
+    """A grey gradient that tells case and position apart: any mix-up changes pixels."""
+    return ((np.add.outer(np.arange(side), np.arange(side)) * 2 + 7 * case + 40 * position) % 256).astype(np.uint8)
+
+
+def arrange(root, positions=(0, 1, 11)):
+    """The three folders of the OASIS layout, with masks beside the images."""
+    for split, cases in CASES.items():
+        for kind, prefix in ((split, "case"), (f"seg_{split}", "seg")):
+            folder = root / f"keras_png_slices_{kind}"
+            folder.mkdir(parents=True)
+            for case in cases:
+                for position in positions:
+                    levels = picture(case, position) if prefix == "case" else np.full((32, 32), 85, np.uint8)
+                    Image.fromarray(levels).save(folder / f"{prefix}_{case:03d}_slice_{position}.nii.png")
+    return root
+
+
+@pytest.fixture
+def images(tmp_path):
+    arrange(tmp_path / "images" / "keras_png_slices_data")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A function that makes a study from the text of its `data:` section and a folder."""
+
+    def make(section, folder=""):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / "recipe.yaml").write_text(f"title: test\ndata: {section}\n{MODEL}\n")
+        return Study(str(tmp_path / "mine"), str(folder))
+
+    return make
+
+
+def refuses(study, *words):
+    """The check's sentence, which must hold every one of `words`."""
+    with pytest.raises(UserError) as caught:
+        datasets.check(study.recipe, study.data_folder)
+    for word in words:
+        assert str(word) in str(caught.value), caught.value
+
+
+def slice_file(images, name="keras_png_slices_train/case_002_slice_1.nii.png"):
+    return images / "keras_png_slices_data" / name
+
+
+# The OASIS layout ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["parent", "itself", "nested twice", "under slices", "parent of slices"])
+def test_oasis_is_found_in_every_nesting(tmp_path, given):
+    data = "keras_png_slices_data"
+    nested = {"nested twice": f"{data}/{data}", "parent of slices": f"slices/{data}", "under slices": "slices"}
+    below = nested.get(given, data)
+    arrange(tmp_path / below)
+    root = oasis.find(tmp_path / data if given == "itself" else tmp_path)
+    assert root == tmp_path / below
+    assert len(oasis.listing(root)["source"]) == 18
+
+
+def test_oasis_table(images):
+    table = oasis.listing(images / "keras_png_slices_data")
+    assert table["person"][:7].tolist() == ["case_001"] * 3 + ["case_002"] * 3 + ["case_010"]
+    assert table["position"][:3].tolist() == [0, 1, 11]  # as numbers: 11 after 1
+    assert table["split"].tolist() == ["train"] * 9 + ["validation"] * 3 + ["test"] * 6
+    assert set(table["label"]) == {""}
+    assert not any("seg" in source for source in table["source"])  # masks are no images
+
+
+def test_oasis_labels_come_from_subjects_csv(images):
+    (images / "subjects.csv").write_text("case,sex,cdr\n001,F,0\n002,M,0.5\n010,F,\n402,M,1\n")
+    table = oasis.listing(images / "keras_png_slices_data")
+    found = dict(zip(table["person"].tolist(), table["label"].tolist(), strict=True))
+    assert found == {"case_001": "control", "case_002": "dementia", "case_010": "unrated", "case_402": "dementia",
+                     "case_441": "", "case_442": ""}  # fmt: skip
+    (images / "subjects.csv").write_text("person,rating\n1,0\n")
+    with pytest.raises(UserError, match="columns case and cdr"):
+        oasis.listing(images / "keras_png_slices_data")
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_shrinking_is_the_mean_of_the_area(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    expected = levels.reshape(16, 2, 16, 2).mean(axis=(1, 3))
+    found = reading.read(tmp_path / "a.png", 16)
+    assert found.shape == (16, 16, 1) and found.dtype == np.uint8
+    assert np.abs(found[..., 0] - expected).max() <= 1
+    np.testing.assert_array_equal(reading.read(tmp_path / "a.png", 32)[..., 0], levels)
+
+
+@pytest.mark.parametrize("size", [20, 24, 128])
+def test_black_stays_black(tmp_path, size):
+    levels = np.zeros((32, 32), np.uint8)
+    levels[8:24, 8:24] = 255
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    border = size // 5
+    assert reading.read(tmp_path / "a.png", size)[:border].max() == 0
+
+
+# The check -------------------------------------------------------------------------------------------------------
+
+
+def test_check_recognises_the_layout_and_signs_it(study, images):
+    signature = datasets.check(study("{size: 16}", images).recipe, images)
+    assert signature.startswith("oasis:") and signature == datasets.check(study("{size: 16}").recipe, str(images))
+    assert signature != datasets.check(study("{size: 32}").recipe, images)
+    moved = shutil.copytree(images, images.parent / "moved")  # keeps times
+    assert signature == datasets.check(study("{size: 16}").recipe, moved)
+    os.utime(slice_file(images), (1, 1))
+    assert signature != datasets.check(study("{size: 16}").recipe, images)
+
+
+def test_check_of_the_cohort(study):
+    one, other = study("{layout: cohort, seed: 1}"), study("{layout: cohort, seed: 2}")
+    assert datasets.check(one.recipe, None).startswith("cohort:")
+    assert datasets.check(one.recipe, None) != datasets.check(study("{layout: cohort, seed: 2}").recipe, None)
+    refuses(study("{layout: cohort}", other.folder), "cohort", other.folder, "DATA")
+
+
+def test_check_refuses_wrong_folders(study, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("")
+    for section in ("{layout: oasis}", "{}"):
+        refuses(study(section), "DATA=folder", "--data")
+        refuses(study(section, tmp_path / "gone"), tmp_path / "gone", "does not exist")
+        refuses(study(section, tmp_path / "notes" / "a.txt"), "a.txt", "not a folder")
+        refuses(study(section, tmp_path / "empty"), tmp_path / "empty", "is empty")
+        refuses(study(section, tmp_path / "notes"), tmp_path / "notes", "case_NNN_slice_K.nii.png")
+
+
+def test_check_names_a_missing_split(study, images):
+    train = images / "keras_png_slices_data" / "keras_png_slices_train"
+    train.rename(images / "elsewhere")
+    refuses(study("{layout: oasis}", images), "keras_png_slices_train", "is missing", "train slices")
+    train.mkdir()
+    refuses(study("{layout: oasis}", images), "keras_png_slices_train", "holds no slices")
+
+
+def spoil_empty(path):
+    path.write_bytes(b"")
+
+
+def spoil_text(path):
+    path.write_text("no image at all")
+
+
+def spoil_cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def spoil_colour(path):
+    Image.new("RGB", (32, 32)).save(path)
+
+
+def spoil_oblong(path):
+    Image.new("L", (32, 20)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(spoil_empty, "no image file, or an empty one"), (spoil_text, "no image file"), (spoil_cut, "cannot be read"),
+     (spoil_colour, "RGB"), (spoil_oblong, "32x20")],
+)  # fmt: skip
+def test_check_names_a_bad_image_and_counts_the_others(study, images, spoil, why):
+    spoil(slice_file(images))
+    refuses(study("{layout: oasis, size: 16}", images), "case_002_slice_1.nii.png", why)
+    with pytest.raises(UserError, match="case_002_slice_1.nii.png"):
+        reading.read(slice_file(images), 16)
+    with pytest.raises(UserError, match="case_002_slice_1.nii.png"):
+        reading.read_all([slice_file(images)] * 3, 16, np.empty((3, 16, 16, 1), np.uint8), progress=False)
+    spoil(slice_file(images, "keras_png_slices_test/case_441_slice_0.nii.png"))
+    refuses(study("{layout: oasis, size: 16}", images), "case_002_slice_1.nii.png", "(1 more of 18 files")
+
+
+def test_a_person_in_two_splits_is_named(study, images):
+    shutil.copy(slice_file(images), slice_file(images, "keras_png_slices_test/case_002_slice_1.nii.png"))
+    refuses(study("{layout: oasis, size: 16}", images), "case_002", "two splits")
+    with pytest.raises(UserError, match="case_002"):
+        datasets.load(study("{layout: oasis, size: 16}", images))
+
+
+# The cache -------------------------------------------------------------------------------------------------------
+
+
+def test_load_makes_then_opens(study, images, capsys):
+    mine = study("{layout: oasis, size: 32}", images)
+    made = datasets.load(mine)
+    assert "18 slices of 6 people (oasis), made in" in capsys.readouterr().out
+    for row, (person, position) in enumerate(zip(made.person.tolist(), made.position.tolist(), strict=True)):
+        np.testing.assert_array_equal(made.images[row, ..., 0], picture(int(person[5:]), position))
+    assert made.counts()["validation"] == {"images": 3, "people": 1}
+    written = (mine.slices / "images.npy").stat().st_mtime_ns
+    again = datasets.load(mine)
+    assert capsys.readouterr().out == "18 slices of 6 people (oasis), as made before.\n"
+    assert (mine.slices / "images.npy").stat().st_mtime_ns == written
+    assert isinstance(again.images, np.memmap) and not again.images.flags.writeable
+    assert again.fingerprint == made.fingerprint and len(made.fingerprint) == 64
+    np.testing.assert_array_equal(datasets.opened(mine).images, made.images)
+    assert "OASIS-1" in datasets.acknowledgement(mine)
+
+
+def test_changed_settings_or_files_make_it_anew(study, images):
+    first = datasets.load(study("{layout: oasis, size: 16}", images))
+    assert datasets.load(study("{layout: oasis, size: 32}", images)).images.shape[1:] == (32, 32, 1)
+    second = datasets.load(study("{layout: oasis, size: 16}", images))
+    assert second.fingerprint == first.fingerprint
+    Image.fromarray(picture(99, 0)).save(slice_file(images))
+    assert datasets.load(study("{layout: oasis, size: 16}", images)).fingerprint != first.fingerprint
+
+
+def cut_images(folder):
+    with open(folder / "images.npy", "r+b") as file:
+        file.truncate(file.seek(0, 2) - 100)
+
+
+def empty_images(folder):
+    (folder / "images.npy").write_bytes(b"")
+
+
+def other_shape(folder):
+    np.save(folder / "images.npy", np.zeros((18, 8, 8, 1), np.uint8))
+
+
+def other_kind(folder):
+    np.save(folder / "images.npy", np.zeros((18, 16, 16, 1), np.float32))
+
+
+def short_table(folder):
+    lines = (folder / "slices.csv").read_text().splitlines(keepends=True)
+    (folder / "slices.csv").write_text("".join(lines[:-1]))
+
+
+def no_json(folder):
+    (folder / "slices.json").write_text("{")
+
+
+def no_table(folder):
+    (folder / "slices.csv").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_images, empty_images, other_shape, other_kind, short_table, no_json, no_table])
+def test_a_broken_cache_is_made_again(study, images, damage):
+    mine = study("{layout: oasis, size: 16}", images)
+    made = datasets.load(mine)
+    damage(mine.slices)
+    with pytest.raises(UserError, match="run notebook 01 first"):
+        datasets.opened(mine)
+    again = datasets.load(mine)
+    assert again.fingerprint == made.fingerprint and len(again) == 18
+
+
+def test_opened_asks_for_notebook_01(study, images):
+    mine = study("{layout: oasis, size: 16}", images)
+    with pytest.raises(UserError, match="are missing: run notebook 01 first"):
+        datasets.opened(mine)
+    datasets.load(mine)
+    assert len(datasets.opened(study("{layout: oasis, size: 16}"))) == 18  # the folder itself is no longer needed
+    with pytest.raises(UserError, match="other settings"):
+        datasets.opened(study("{layout: oasis, size: 32}", images))
+    os.utime(slice_file(images), (1, 1))
+    with pytest.raises(UserError, match="other files"):
+        datasets.opened(study("{layout: oasis, size: 16}", images))
+
+
+def test_the_cohort_is_cached_too(study):
+    mine = study("{layout: cohort, size: 32, slices: 2, people: {train: 2, validation: 1, test: 1}}")
+    made = datasets.load(mine)
+    assert made.counts()["train"] == {"images": 4, "people": 2}
+    assert datasets.opened(mine).fingerprint == made.fingerprint
+    assert json.loads((mine.slices / "slices.json").read_text())["layout"] == "cohort"
+    assert "synthetic" in datasets.acknowledgement(mine)
+
+
+# Figures ---------------------------------------------------------------------------------------------------------
+
+
+def test_moments_and_levels_against_numpy(study, images):
+    slices = datasets.load(study("{layout: oasis, size: 32}", images))
+    mean, deviation = plots.moments(slices)[11]
+    pictures = np.stack([picture(case, 11) for case in CASES["train"]]) / 255
+    np.testing.assert_allclose(mean[..., 0], pictures.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(deviation[..., 0], pictures.std(axis=0), atol=1e-6)
+    counts = plots.level_counts(slices.images, np.arange(18))
+    np.testing.assert_array_equal(counts, np.histogram(slices.images, bins=np.arange(257))[0])
+
+
+def test_every_figure_draws(study, images):
+    slices = datasets.load(study("{layout: oasis, size: 32}", images))
+    scores = np.linspace(0, 1, len(slices.where("test")))
+    drawn = [draw(slices) for draw in (plots.by_position_and_class, plots.same_position, plots.split_sizes,
+                                       plots.histograms, plots.mean_and_deviation)]  # fmt: skip
+    drawn.append(plots.guesses(slices, np.zeros((6, 32, 32, 1), np.float32), scores, scores))
+    for figure in drawn:
+        figure.canvas.draw()
+    assert len(drawn[0].axes) == 2 * 3 and len(drawn[1].axes) == 8
+    assert "3 unlabelled" in plots.overview(slices).text
+
+
+@pytest.mark.skipif(not os.environ.get("OASIS_DIR"), reason="OASIS_DIR does not name a folder of OASIS slices")
+def test_real_oasis_slices(study):
+    mine = study("{size: 32}", os.environ["OASIS_DIR"])
+    slices = datasets.load(mine)
+    assert slices.counts()["train"]["people"] >= 100 and set(slices.label) <= {"control", "dementia", "unrated", ""}
+    assert 0.3 < (slices.images > 0.05 * 255).mean() < 0.6  # brains; masks would be something else
+    np.testing.assert_array_equal(np.bincount(slices.position), np.full(32, len(np.unique(slices.person))))

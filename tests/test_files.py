@@ -1,0 +1,74 @@
+"""Files are whole or absent, and only one process holds a lock."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vq_lib import files
+from vq_lib.errors import UserError
+
+HOLDER = """
+import sys, time
+from vq_lib.files import lock
+with lock(sys.argv[1], "busy"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_whole_file_appears_only_without_an_error(tmp_path):
+    path = tmp_path / "deep" / "x.txt"
+    with files.whole_file(path) as temporary:
+        temporary.write_text("old")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), files.whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_whole_folder_replaces_the_old_one(tmp_path):
+    path = tmp_path / "figures"
+    for name in ("a", "b"):
+        with files.whole_folder(path) as temporary:
+            (temporary / name).touch()
+    with pytest.raises(RuntimeError), files.whole_folder(path) as temporary:
+        raise RuntimeError
+    assert [inner.name for inner in path.iterdir()] == ["b"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_round_trip_and_refusals(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": [1, 2.5, None], "é": "ü"})
+    assert files.read_json(path, "nobody") == {"a": [1, 2.5, None], "é": "ü"}
+    with pytest.raises(ValueError):
+        files.write_json(path, float("nan"))
+    path.write_text("{")
+    with pytest.raises(UserError, match="x.json is not valid JSON"):
+        files.read_json(path, "'vq-lib report demo'")
+    with pytest.raises(UserError, match="y.json is missing: 'vq-lib report demo' makes it"):
+        files.read_json(tmp_path / "y.json", "'vq-lib report demo'")
+
+
+def test_digest_does_not_depend_on_the_order_of_keys():
+    assert files.digest({"a": 1, "b": 2}) == files.digest({"b": 2, "a": 1}) != files.digest({"a": 1, "b": 3})
+
+
+def test_lock_refuses_another_process_and_dies_with_its_holder(tmp_path):
+    path = tmp_path / ".lock"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="^busy$"), files.lock(path, "busy"):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    started = time.monotonic()
+    with files.lock(path, "busy", patience=5):
+        assert time.monotonic() - started < 5

@@ -1,0 +1,138 @@
+"""The report as a reader meets it: self-contained, accessible, readable on a phone and in print."""
+
+import shutil
+
+import bs4
+import nbformat
+import pytest
+
+from vq_lib import html as report_html
+
+WIDTHS = (390, 820, 1440)
+
+
+@pytest.fixture(scope="session")
+def soup(tiny):
+    return bs4.BeautifulSoup((tiny / "report.html").read_text(encoding="utf-8"), "html.parser")
+
+
+def test_nothing_is_loaded(soup, tiny):
+    assert (tiny / "report.html").stat().st_size < 8_000_000
+    assert not soup.find_all(["script", "iframe", "object", "embed", "base"])
+    assert [link["href"] for link in soup.find_all("link")] == ["data:,"]
+    assert all(image["src"].startswith("data:image/") for image in soup.find_all("img"))
+    styles = " ".join(
+        [style.get_text() for style in soup.find_all("style")] + [tag["style"] for tag in soup.select("[style]")]
+    )
+    assert "url(" not in styles and "@import" not in styles
+
+
+def test_no_path_of_this_machine(soup, tiny):
+    assert str(tiny) not in str(soup) and str(tiny.parent) not in soup.get_text()
+
+
+def test_structure(soup):
+    assert soup.html["lang"] == "en" and soup.title.get_text() == "A tiny report"
+    assert len(soup.find_all("h1")) == 1 and len(soup.find_all("main")) == 1
+    identifiers = [tag["id"] for tag in soup.select("[id]")]
+    assert len(identifiers) == len(set(identifiers))
+    targets = [link["href"][1:] for link in soup.select('a[href^="#"]')]
+    assert len(targets) > 8 and set(targets) <= set(identifiers)
+    assert [section["id"] for section in soup.find_all("section")] == [f"notebook-{number}" for number in (1, 2, 3, 4)]
+    assert all(not image.get("alt", "").strip() == "" for image in soup.find_all("img"))
+    assert all(figure.find("figcaption").get_text(strip=True) for figure in soup.select("figure.vq-figure"))
+    assert all(code.find_parent("details") for code in soup.select("div.highlight"))
+    assert soup.find("math") and "$$" not in soup.main.get_text()
+    cards = [name.get_text() for name in soup.select(".cards dt")]
+    assert cards[:3] == ["Test SSIM", "Foreground SSIM", "PSNR"] and cards[-1] == "People"
+    assert "keras" in soup.find("footer").get_text()
+    assert str(soup).count("Settings of this run") == 0 and len(soup.select("details.settings table")) == 1
+
+
+def test_published_figures_are_those_shown(soup, tiny):
+    shown = {figure["id"].removeprefix("figure-") for figure in soup.select("figure.vq-figure")}
+    assert {path.stem for path in (tiny / "figures").iterdir()} == shown
+
+
+def test_cards_do_without_missing_figures():
+    assert report_html.cards({}) == []
+    one = {"vqvae": {"ssim": {"mean": 0.93449, "low": 0.9, "high": 0.95}}}
+    assert report_html.cards(one) == [("Test SSIM", "0.934", "95% interval 0.900 to 0.950")]
+
+
+def test_markdown_maths_headings_and_badges():
+    contents = []
+    text = report_html._markdown(
+        "# 1 · A & B\n\n[![badge](https://host/badge.svg)](https://host)\n\nCosts $5 or `$x$`, but $x_i^2$ is maths."
+        "\n\n$$\\sum_i x_i$$\n\n## A & B of $K$\n\n## A & B of $K$\n", 1, contents)  # fmt: skip
+    soup = bs4.BeautifulSoup(text, "html.parser")
+    assert [formula["display"] for formula in soup.find_all("math")] == ["inline", "block", "inline", "inline"]
+    assert soup.code.get_text() == "$x$" and "Costs $5 or" in soup.get_text()
+    assert not soup.find("img") and "host" not in text
+    assert [level for level, _, _ in contents] == [2, 3, 3] and len({name for _, name, _ in contents}) == 3
+    assert contents[0][2] == "1 · A &amp; B" and contents[1][2].startswith("A &amp; B of <math")
+
+
+def test_output_kinds(tiny, tmp_path):
+    """Streams are escaped and folded, bare pictures get an alt text, nothing of the data becomes markup."""
+    from vq_lib.study import Study
+
+    output = nbformat.v4.new_output
+    cell = nbformat.v4.new_code_cell("x", outputs=[
+        output("stream", name="stdout", text="<b>one</b>\n" * 9),
+        output("stream", name="stderr", text="\x1b[31m<i>\x1b[0m"),
+        output("display_data", data={"image/png": "iVBORw0KGgo=\n"}),
+        output("execute_result", data={"text/plain": "<u>"}),
+        output("display_data", data={"image/svg+xml": "<svg/>"}),
+    ])  # fmt: skip
+    path = tmp_path / "01.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# One"), cell]), path)
+    soup = bs4.BeautifulSoup(report_html.render(Study(str(tiny)), [path]), "html.parser")
+    main = soup.main
+    assert not main.find_all(["b", "i", "u"])
+    assert [tag.get_text() for tag in main.select("details.log summary")] == ["Log, 9 lines", "Messages"]
+    assert "\x1b" not in str(main) and len(main.find_all("img", alt=True)) == 2
+
+
+def _browser():
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra 'dev')")
+    if _browser() is None:
+        pytest.skip("no Chromium is installed, so the HTML is not opened in a browser")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=_browser(), args=["--no-sandbox"])  # root needs it
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_in_a_browser(chromium, tiny, width):
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    address = (tiny / "report.html").as_uri()
+    page.goto(address)
+    assert [url for url in requests if not url.startswith("data:")] == [address]
+    assert complaints == []
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert page.locator("nav:visible").count() >= 1
+    page.close()
+
+
+def test_prints(chromium, tiny):
+    page = chromium.new_page()
+    page.goto((tiny / "report.html").as_uri())
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.emulate_media(media="print")
+    assert page.locator("nav:visible").count() == 1
+    assert page.locator("details.code:visible").count() == 0
+    page.close()

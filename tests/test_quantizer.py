@@ -1,0 +1,146 @@
+"""The quantiser against NumPy, and the ways that its gradients flow."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import check_layer, gradients
+
+from vq_lib.codebook import CodebookKeeper
+from vq_lib.quantizer import VectorQuantizer
+
+
+def quantizer(**options):
+    layer = VectorQuantizer(6, 3, seed=1, **options)
+    layer.build((None, 4, 4, 3))
+    rng = np.random.default_rng(0)
+    layer.replace(np.arange(6), rng.normal(size=(6, 3)).astype(np.float32))
+    return layer, rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+
+
+def nearest(z, table):
+    return np.square(z[..., None, :] - table).sum(-1).argmin(-1)
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_layer_contract(codebook):
+    check_layer(VectorQuantizer, {"codes": 6, "dim": 3, "codebook": codebook}, (2, 4, 4, 3))
+
+
+def test_codes_and_output_are_the_nearest():
+    layer, z = quantizer()
+    table = np.asarray(layer.embeddings)
+    codes = nearest(z, table)
+    np.testing.assert_array_equal(layer.encode(z), codes)
+    np.testing.assert_allclose(layer(z), table[codes], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(layer.decode(codes), table[codes])
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_loss_by_hand(codebook):
+    layer, z = quantizer(codebook=codebook, beta=0.3)
+    layer(z)
+    squared = np.square(z - np.asarray(layer.embeddings)[nearest(z, np.asarray(layer.embeddings))]).mean()
+    assert float(layer.losses[0]) == pytest.approx((0.3 + (codebook == "gradient")) * squared, rel=1e-5)
+
+
+def test_beta_pulls_the_encoder_and_the_codebook_term_pulls_the_codes():
+    """β weighs the gradient that reaches the encoder and leaves the codebook's alone."""
+    found = {}
+    for beta in (0.25, 1.0):
+        layer, z = quantizer(codebook="gradient", beta=beta)
+
+        def loss(z, layer=layer):
+            layer(z)
+            return layer.losses[0]
+
+        found[beta] = gradients(loss, z, layer.embeddings)
+    np.testing.assert_allclose(found[1.0][0], 4 * found[0.25][0], rtol=1e-5)
+    np.testing.assert_allclose(found[1.0][1], found[0.25][1], rtol=1e-5)
+    assert np.abs(found[0.25][0]).max() > 0 and np.abs(found[0.25][1]).max() > 0
+    layer, z = quantizer(codebook="gradient", beta=0.25)
+    table = np.asarray(layer.embeddings)
+    pull = 0.25 * 2 * (z - table[nearest(z, table)]) / z.size
+    np.testing.assert_allclose(found[0.25][0], pull, rtol=1e-4, atol=1e-7)
+
+
+def test_the_gradient_goes_straight_through():
+    layer, z = quantizer()
+    weights = np.random.default_rng(2).normal(size=z.shape).astype(np.float32)
+    (gradient,) = gradients(lambda z: ops.sum(layer(z) * weights), z)
+    np.testing.assert_allclose(gradient, weights, rtol=1e-6)
+
+
+def test_moving_averages_by_hand_and_only_in_training():
+    layer, z = quantizer(decay=0.9)
+    table, counts, sums = (np.asarray(w).copy() for w in (layer.embeddings, layer.counts, layer.sums))
+    layer(z, training=False)
+    np.testing.assert_array_equal(layer.embeddings, table)
+    layer(z, training=True)
+    codes, flat = nearest(z, table).ravel(), z.reshape(-1, 3)
+    chosen = np.bincount(codes, minlength=6)
+    total = np.stack([flat[codes == j].sum(axis=0) for j in range(6)])
+    expected = (0.9 * sums + 0.1 * total) / (0.9 * counts + 0.1 * chosen)[:, None]
+    np.testing.assert_allclose(layer.embeddings, expected, rtol=1e-5)
+    unused = np.flatnonzero(chosen == 0)
+    np.testing.assert_allclose(np.asarray(layer.embeddings)[unused], table[unused], rtol=1e-5)
+
+
+def test_float32_inside_mixed_precision():
+    layer = VectorQuantizer(6, 3, dtype="mixed_bfloat16")
+    output = layer(np.ones((2, 4, 4, 3), np.float32), training=True)
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    assert {keras.backend.standardize_dtype(w.dtype) for w in layer.weights} == {"float32"}
+
+
+def test_an_empty_batch_and_wrong_arguments():
+    layer, _ = quantizer()
+    assert layer.encode(np.zeros((0, 4, 4, 3), np.float32)).shape == (0, 4, 4)
+    with pytest.raises(ValueError, match=r"`codebook` \(='mean'\)"):
+        VectorQuantizer(6, 3, codebook="mean")
+    with pytest.raises(ValueError, match=r"must be `dim` \(=3\)"):
+        VectorQuantizer(6, 3).build((None, 4, 4, 5))
+
+
+class Owner:
+    """As much of a model as the keeper needs: an encoder that scales pixels, and a quantiser."""
+
+    class encoder:
+        @staticmethod
+        def predict_on_batch(images):
+            return np.repeat(images / 255.0, 3, axis=-1)
+
+    def __init__(self, layer):
+        self.quantizer = layer
+
+
+def keeper(layer, **options):
+    images = np.random.default_rng(3).integers(0, 256, (8, 4, 4, 1)).astype(np.uint8)
+    found = CodebookKeeper(images, np.arange(8), seed=5, **options)
+    found.set_model(Owner(layer))
+    return found, images
+
+
+def test_the_codebook_starts_from_data():
+    layer, _ = quantizer()
+    found, images = keeper(layer)
+    found.on_epoch_begin(0)
+    z = np.repeat(images / 255.0, 3, axis=-1)
+    table = np.asarray(layer.embeddings)
+    assert np.square(z - table[nearest(z, table)]).mean() < np.square(z - z.mean((0, 1, 2))).mean() / 20
+    np.testing.assert_allclose(layer.sums, table * np.asarray(layer.counts)[:, None])
+
+
+def test_dead_codes_are_restarted_at_encoder_outputs_and_others_stay():
+    layer, _ = quantizer()
+    found, images = keeper(layer, threshold=0.1, every=2)
+    layer.counts.assign([5, 5, 5, 5, 0.01, 0.01])
+    before = np.asarray(layer.embeddings).copy()
+    found.on_epoch_begin(1)
+    found.on_train_batch_end(0)
+    np.testing.assert_array_equal(layer.embeddings, before)
+    found.on_train_batch_end(1)
+    after = np.asarray(layer.embeddings)
+    np.testing.assert_array_equal(after[:4], before[:4])
+    outputs = np.repeat(images / 255.0, 3, axis=-1).reshape(-1, 3).astype(np.float32)
+    assert all((outputs == row).all(axis=1).any() for row in after[4:])

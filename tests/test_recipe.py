@@ -1,0 +1,94 @@
+"""A recipe with a mistake stops with a sentence that names the key; the recipes of the reports have none."""
+
+import pytest
+import yaml
+from conftest import REPOSITORY, TINY
+
+from vq_lib import recipe
+from vq_lib.errors import UserError
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text=TINY, **replaced):
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def complaint(path, overrides=""):
+    with pytest.raises(UserError) as caught:
+        recipe.load(path, overrides)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and sentence.endswith((".", "?"))
+    return sentence
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "reports").glob("*/recipe.yaml")), ids=lambda path: path.parent.name
+)
+def test_recipes_of_the_reports_are_valid(path):
+    loaded = recipe.load(path)
+    assert loaded.data.size % loaded.vqvae.factor == 0
+
+
+def test_unknown_key_names_the_nearest(written):
+    sentence = complaint(written(codes="codess"))
+    assert "'vqvae.codess'" in sentence and "'codes'" in sentence
+
+
+def test_wrong_kind_names_key_and_value(written):
+    sentence = complaint(written(**{"codes: 16": "codes: many"}))
+    assert "'vqvae.codes'" in sentence and "'many'" in sentence
+
+
+def test_unknown_choice_names_the_nearest(written):
+    assert "Did you mean 'cohort'?" in complaint(written(cohort="cohrot"))
+
+
+def test_size_must_be_divisible(written):
+    sentence = complaint(written(**{"size: 32": "size: 33"}))
+    assert "33" in sentence and "4" in sentence
+
+
+def test_decoder_must_undo_the_encoder(written):
+    sentence = complaint(written(**{"kernel: 4, stride: 2}]\n  codes": "kernel: 4}]\n  codes"}))
+    assert "4 times" in sentence and "2 times" in sentence
+
+
+def test_missing_section_and_missing_file(written, tmp_path):
+    assert "'title'" in complaint(written("data: {size: 32}"))
+    assert str(tmp_path / "none.yaml") in complaint(tmp_path / "none.yaml")
+
+
+def test_bad_yaml_names_the_line(written):
+    assert "line 2" in complaint(written("title: x\n  data: {}\n"))
+    assert "sections" in complaint(written("- a list"))
+
+
+def test_overrides_change_exactly_what_they_name(written):
+    plain, changed = recipe.load(written()), recipe.load(written(), "vqvae.epochs=3 prior.learning_rate=5e-4")
+    assert (changed.vqvae.epochs, changed.prior.learning_rate) == (3, 5e-4)
+    assert changed.section("data") == plain.section("data")
+    assert changed.sha256 != plain.sha256
+    assert recipe.load(written(), "prior=null").prior is None
+
+
+@pytest.mark.parametrize(("override", "named"), [
+    ("vqvae.epoch=2", "'epochs'"), ("vqvae.epochs", "vqvae.epochs"), ("title.x=2", "title"),
+    ("vqvae.epochs=0", "vqvae.epochs"),
+    ("vqvae.epochs=[", "vqvae.epochs=["),
+])  # fmt: skip
+def test_bad_overrides(written, override, named):
+    assert named in complaint(written(), override)
+
+
+def test_settings_list_every_value_once(written):
+    names = [name for name, _ in recipe.load(written()).settings()]
+    assert len(names) == len(set(names))
+    assert {"data.size", "vqvae.encoder[0]", "prior.epochs"} <= set(names)
+    assert yaml.safe_load(TINY)["title"] == dict(recipe.load(written()).settings())["title"]

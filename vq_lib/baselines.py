@@ -1,0 +1,126 @@
+"""What any score has to beat: predictions without a model, and image codecs at the same rate."""
+
+import io
+import struct
+
+import numpy as np
+from PIL import Image
+
+from vq_lib import metrics
+
+CODECS = ("jpeg", "webp", "avif")
+
+
+def thumbnails(images, size=64):
+    """Means over patches: uint8 (N, H, W, C) → float32 (N, size·size·C) in [0, 1]; small images keep their size."""
+    n, height, width, channels = images.shape
+    step = max(height // size, 1)
+    blocks = np.asarray(images).reshape(n, height // step, step, width // step, step, channels)
+    return (blocks.mean(axis=(2, 4), dtype=np.float32) / 255).reshape(n, -1)
+
+
+def nearest(queries, references):
+    """Index of and Euclidean distance to the nearest reference of each query: (n, d), (m, d) → (n,), (n,)."""
+    squares = np.square(references).sum(axis=1)
+    index, distance = np.empty(len(queries), np.int64), np.empty(len(queries))
+    for start in range(0, len(queries), 256):
+        part = queries[start : start + 256]
+        d2 = squares - 2 * part @ references.T
+        rows = d2.argmin(axis=1)
+        index[start : start + 256] = rows
+        # Recomputed: the expanded square is too coarse for a copy's distance of zero.
+        distance[start : start + 256] = np.linalg.norm(part - references[rows], axis=1)
+    return index, distance
+
+
+def position_means(slices, size_of=None):
+    """The mean training image of each test slice's own position: float32, (n_test, H, W, C) in [0, 1]."""
+    train, test = slices.where("train"), slices.where("test")
+    means = {}
+    for position in np.unique(slices.position[test]):
+        rows = train[slices.position[train] == position]
+        # A position that no training person has falls back to the mean of all of them.
+        means[position] = np.mean(slices.images[rows if rows.size else train], axis=0, dtype=np.float64) / 255
+    return np.stack([means[p] for p in slices.position[test]]).astype(np.float32)
+
+
+def predictions(slices):
+    """Scores of the baselines that use no model, on the test people: `{name: {ssim, ssim_foreground, psnr}}`."""
+    train, test = slices.where("train"), slices.where("test")
+    inputs = np.asarray(slices.images[test])
+    mean = (np.mean(slices.images[train], axis=0, dtype=np.float64) / 255).astype(np.float32)
+    index, _ = nearest(thumbnails(inputs), thumbnails(slices.images[train]))
+    return {
+        "zeros": _scores(inputs, np.zeros_like(inputs)),
+        "mean_image": _scores(inputs, np.broadcast_to(mean, inputs.shape)),
+        "position_mean": _scores(inputs, position_means(slices)),
+        "nearest_training": _scores(inputs, np.asarray(slices.images[train[index]])),
+    }
+
+
+def _scores(inputs, outputs):
+    plain, foreground = metrics.ssim(inputs, outputs)
+    scores = {
+        "ssim": plain.mean(),
+        "ssim_foreground": np.nanmean(foreground),
+        "psnr": metrics.psnr(inputs, outputs).mean(),
+    }
+    return {name: float(value) for name, value in scores.items()}
+
+
+def compress(image, codec, quality):
+    """One uint8 image (H, W, C) through a codec: `(bytes of the file, bytes of its payload, decoded image)`.
+
+    The payload is what carries the picture: JPEG's entropy-coded scan, WebP's VP8 chunk, AVIF's `mdat` box.
+    """
+    grey = image.shape[-1] == 1
+    picture, buffer = Image.fromarray(image[..., 0] if grey else image), io.BytesIO()
+    picture.save(buffer, codec.upper(), quality=quality)
+    content = buffer.getvalue()
+    decoded = np.asarray(Image.open(buffer).convert("L" if grey else "RGB"))
+    return len(content), _payload(content, codec), decoded.reshape(image.shape)
+
+
+def _payload(content, codec):
+    if codec == "jpeg":
+        scan = content.index(b"\xff\xda")
+        return len(content) - scan - 2 - struct.unpack(">H", content[scan + 2 : scan + 4])[0]
+    if codec == "webp":
+        return struct.unpack("<I", content[16:20])[0]
+    position = 0
+    while position + 8 <= len(content):  # ISO base media boxes: size, type
+        size, kind = struct.unpack(">I4s", content[position : position + 8])
+        if kind == b"mdat":
+            return size - 8
+        position += size or len(content)
+    return len(content)
+
+
+def codec(images, name, bits_per_pixel):
+    """A codec's scores at the quality setting, of 1 to 95, whose rate is nearest `bits_per_pixel`.
+
+    The setting is found by bisection on at most 64 of the images (a file grows with its quality), then all are scored.
+
+    Returns:
+        `{ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload, quality}`.
+    """
+    pixels = images.shape[1] * images.shape[2]
+    few = images[:: max(len(images) // 64, 1)]
+
+    def rate(quality):
+        return np.mean([compress(image, name, quality)[0] for image in few]) * 8 / pixels
+
+    low, high = 1, 95
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if rate(middle) < bits_per_pixel else (low, middle)
+    quality = min((low, high), key=lambda q: abs(rate(q) - bits_per_pixel))
+    sizes, payloads, decoded = zip(*(compress(image, name, quality) for image in images), strict=True)
+    rates = {"bits_per_pixel": np.mean(sizes) * 8 / pixels, "bits_per_pixel_payload": np.mean(payloads) * 8 / pixels}
+    return {**_scores(images, np.stack(decoded)), **{k: float(v) for k, v in rates.items()}, "quality": quality}
+
+
+def codecs(images, bits_per_pixel):
+    """`codec` for each of `CODECS` that this Pillow can write."""
+    Image.init()
+    return {name: codec(images, name, bits_per_pixel) for name in CODECS if name.upper() in Image.SAVE}

@@ -1,0 +1,114 @@
+"""The command line `vq-lib`: what the commands take. What they do lies in `pipeline` and `commands`."""
+
+import argparse
+import signal
+import sys
+
+from vq_lib.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, without the usage above it."""
+
+    def error(self, message):
+        self.exit(2, f"vq-lib: {message}; '{self.prog} --help' shows what is known.\n")
+
+
+def _number(kind, least, name, exclusive=False):
+    def convert(text):
+        value = kind(text)
+        if value < least or (exclusive and value == least):
+            raise ValueError
+        return value
+
+    convert.__name__ = name  # argparse: "invalid <name> value: '-3'"
+    return convert
+
+
+def parser():
+    """The parser of `vq-lib` with its subcommands; `args.command` names the one chosen."""
+    top = Parser(prog="vq-lib", description="Reports, reconstructions, samples and scores of VQ-VAEs on brain slices.")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name, summary, example):
+        return commands.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False, epilog=f"example:  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    report = command("report", "Build a report: run what changed, write report.html.",
+                     'vq-lib report demo --set "vqvae.epochs=2 prior.epochs=2"')  # fmt: skip
+    report.add_argument("report", metavar="NAME", help="a report under reports/, or the folder of one")
+    report.add_argument(
+        "--data", metavar="DIR", default="", help="folder of the images; none where the recipe makes its own"
+    )
+    report.add_argument("--set", metavar="KEYS", dest="overrides", default="",
+                        help='changes to the recipe, such as "vqvae.epochs=2 prior.epochs=2"')  # fmt: skip
+    report.add_argument("--force", action="store_true", help="run every notebook again, also where nothing changed")
+
+    reconstruct = command("reconstruct", "Write reconstructions of images and print their SSIM.",
+                          "vq-lib reconstruct --report demo brain.png --out reconstructions")  # fmt: skip
+    _which_model(reconstruct)
+    reconstruct.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    reconstruct.add_argument("--out", metavar="DIR", required=True, help="folder for the reconstructions")
+    reconstruct.add_argument("--json", metavar="FILE", help="write the scores to this file")
+
+    generate = command("generate", "Generate new images.", "vq-lib generate --report demo -n 16 --out samples.png")
+    _which_model(generate)
+    generate.add_argument("--prior", metavar="FILE", help="the prior that belongs to --model, a .keras file")
+    generate.add_argument("-n", type=_number(int, 1, "count"), default=16, help="how many images (default %(default)s)")
+    generate.add_argument(
+        "--out", metavar="FILE", default="samples.png", help="image file to write (default %(default)s)"
+    )
+    generate.add_argument("--temperature", metavar="T", default=1.0,
+                          type=_number(float, 0, "temperature", exclusive=True),
+                          help="below 1: safer codes, above 1: bolder ones (default %(default)s)")  # fmt: skip
+    generate.add_argument("--seed", type=int, default=0, help="equal seeds give equal images (default %(default)s)")
+
+    score = command("score", "Print SSIM, foreground SSIM and PSNR of reconstructions over a folder of images.",
+                    "vq-lib score --report demo slices/ --json scores.json")  # fmt: skip
+    _which_model(score)
+    score.add_argument("folder", metavar="FOLDER", help="folder of images")
+    score.add_argument(
+        "--json", metavar="FILE", help="write the scores to this file, in the form of metrics.json's vqvae"
+    )
+    return top
+
+
+def _which_model(command):
+    one = command.add_mutually_exclusive_group(required=True)
+    one.add_argument("--report", metavar="NAME", help="use the models of this report (a name or a folder)")
+    one.add_argument("--model", metavar="FILE", help="use this VQ-VAE, a .keras file")
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def main(argv=None):
+    """Run `vq-lib` and return its exit status: 0, 1 (failed), 2 (the user's mistake), 130 (interrupted)."""
+    for name in ("SIGTERM", "SIGHUP"):  # a closed terminal ends everything just as Ctrl-C does; nohup keeps its meaning
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            signal.signal(getattr(signal, name), _interrupt)
+    top = parser()
+    args = top.parse_args(argv)
+    if args.command is None:
+        top.print_help()
+        return 0
+    if args.command == "generate" and bool(args.model) != bool(args.prior):
+        top.error("--model and --prior belong together: give both files, or --report alone")
+    try:
+        if args.command == "report":
+            from vq_lib import pipeline
+
+            return pipeline.build(args.report, args.data, args.overrides, force=args.force)
+        from vq_lib import commands
+
+        return getattr(commands, args.command)(args) or 0
+    except UserError as error:
+        print(f"vq-lib: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = "the same command goes on from here" if args.command == "report" else "nothing half-done was left"
+        print(f"vq-lib: interrupted; {again}.", file=sys.stderr)
+        return 130

@@ -1,0 +1,182 @@
+"""What `vq-lib reconstruct`, `generate` and `score` do: use trained models on files, without training or a notebook."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vq_lib import figures, files
+from vq_lib.data import reading
+from vq_lib.errors import UserError
+from vq_lib.study import Study
+
+IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _model(path, kind):
+    """A saved model of ours of the given kind: "VQ-VAE" or "prior"."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no model file {path}.")
+    import keras
+
+    from vq_lib.pixelcnn import PixelCNN
+    from vq_lib.vqvae import VQVAE
+
+    wanted = {"VQ-VAE": VQVAE, "prior": PixelCNN}[kind]
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # a broken file raises anything from OSError to KeyError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be loaded as a Keras model: {reason}") from None
+    if not isinstance(model, wanted):
+        raise UserError(f"{path} holds a {type(model).__name__}, not a {kind} of vq_lib.")
+    return model
+
+
+def _models(args, prior=False):
+    """The VQ-VAE, and the prior where it is asked for, that `--report` or `--model` and `--prior` name."""
+    if args.model:
+        return _model(args.model, "VQ-VAE"), _model(args.prior, "prior") if prior else None
+    study = Study(args.report)
+    found = []
+    for name, stage, kind in (("vqvae", study.vqvae, "VQ-VAE"), ("prior", study.prior, "prior"))[: 2 if prior else 1]:
+        # A model that was just trained comes before the published one of the same report.
+        places = [stage / "model.keras", study.published / "models" / f"{name}.keras"]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise UserError(
+                f"The report {study.name!r} has no trained {kind} yet: run 'make report REPORT={study.name}' first."
+            )
+        found.append(_model(path, kind))
+    return found if prior else (found[0], None)
+
+
+def _read(paths, model):
+    """The images, uint8 (N, H, W, C), brought to the size that the model was trained on."""
+    size = model.settings["image_shape"][0]
+    images = np.empty((len(paths), size, size, 1), np.uint8)
+    reading.read_all([str(path) for path in paths], size, images, progress=sys.stderr.isatty())
+    return images
+
+
+def _quality(paths, model, people):
+    """Images, their codes and reconstructions, and `(plain, foreground, psnr)` of each."""
+    from vq_lib import metrics
+
+    images = _read(paths, model)
+    codes = model.encode(images)
+    outputs = model.decode(codes)
+    scores = dict(zip(("ssim", "ssim_foreground"), metrics.ssim(images, outputs), strict=True))
+    scores["psnr"] = metrics.psnr(images, outputs)
+    size = model.quantizer.codes
+    foreground = codes[metrics.foreground_cells(images, model.grid)]
+    summary = {
+        **{name: metrics.interval(values, people) for name, values in scores.items() if not np.isnan(values).all()},
+        "codebook_usage": metrics.usage(codes, size),
+        "perplexity": metrics.perplexity(codes, size),
+        **({"perplexity_foreground": metrics.perplexity(foreground, size)} if foreground.size else {}),
+        "bits_per_pixel": float(np.log2(size) * np.prod(model.grid) / np.prod(images.shape[1:3])),
+        "parameters": model.parameters,
+    }
+    return outputs, scores, summary
+
+
+def reconstruct(args):
+    """Write `<name>.reconstruction.png` of each image into `--out`, and print a table of scores."""
+    paths = [Path(image) for image in args.images]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"There is no image {path}.")
+    model, _ = _models(args)
+    outputs, scores, summary = _quality(paths, model, np.arange(len(paths)))
+    out = Path(args.out)
+    names = [f"{path.stem}.reconstruction.png" for path in paths]
+    if len(set(names)) < len(names):
+        raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
+    for name, image in zip(names, outputs, strict=True):
+        _save(out / name, image)
+    rows = [
+        (
+            path.name,
+            *(f"{scores[key][i]:.{digits}f}" for key, digits in (("ssim", 4), ("ssim_foreground", 4), ("psnr", 2))),
+        )
+        for i, path in enumerate(paths)
+    ]
+    print(figures.table(("image", "SSIM", "foreground SSIM", "PSNR (dB)"), rows).text)
+    print(f"{len(paths)} reconstructions written to {out}")
+    _json(args.json, summary)
+
+
+def score(args):
+    """Print SSIM, foreground SSIM and PSNR over a folder; `case_NNN_slice_K` names tell the people apart."""
+    folder = Path(args.folder)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
+    if not paths:
+        raise UserError(f"{folder} holds no images ({', '.join(sorted(IMAGES))}).")
+    people = np.array([re.sub(r"_slice_\d+.*$", "", path.name) for path in paths])
+    model, _ = _models(args)
+    _, _, summary = _quality(paths, model, people)
+    rows = [
+        (label, *(f"{summary[key][part]:.{digits}f}" for part in ("mean", "low", "high")))
+        for key, label, digits in (
+            ("ssim", "SSIM", 4),
+            ("ssim_foreground", "foreground SSIM", 4),
+            ("psnr", "PSNR (dB)", 2),
+        )
+        if key in summary
+    ]
+    count = np.unique(people).size
+    print(
+        figures.table(
+            ("", "mean", "low", "high"), rows, f"{len(paths)} images of {count} people, 95% interval over people"
+        ).text
+    )
+    print(f"codes used {100 * summary['codebook_usage']:.1f}%, perplexity {summary['perplexity']:.1f}")
+    _json(args.json, summary)
+
+
+def generate(args):
+    """Draw `-n` new images and write them as one picture, in a grid."""
+    out = Path(args.out)
+    Image.init()
+    if out.suffix.lower() not in IMAGES:
+        raise UserError(f"--out {out} must end in one of {', '.join(sorted(IMAGES))}.")
+    model, prior = _models(args, prior=True)
+    if prior.grid != model.grid or prior.codes != model.quantizer.codes:
+        raise UserError(
+            f"The prior draws {prior.grid[0]}x{prior.grid[1]} grids of {prior.codes} codes, but the VQ-VAE reads "
+            f"{model.grid[0]}x{model.grid[1]} grids of {model.quantizer.codes}: they do not belong together."
+        )
+    from vq_lib import sampling
+
+    images = model.decode(sampling.sample(prior, args.n, args.seed, args.temperature))
+    columns = int(np.ceil(np.sqrt(args.n)))
+    rows = -(-args.n // columns)
+    blank = np.zeros((rows * columns - args.n, *images.shape[1:]), images.dtype)
+    grid = np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
+    _save(out, grid.reshape(rows * images.shape[1], columns * images.shape[2], -1))
+    print(f"{args.n} new images written to {out}")
+
+
+def _save(path, image):
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    try:
+        with files.whole_file(path) as temporary:
+            Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(temporary)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+
+def _json(path, summary):
+    if path:
+        try:
+            files.write_json(path, summary)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None

@@ -1,0 +1,201 @@
+r"""The embedded cohort: synthetic people from a real anatomy, made without a download.
+
+nilearn carries the MNI152 T1 template and its grey- and white-matter maps inside its package. A synthetic person is
+that template seen through a map of their own: a point $x$ of the person shows the template at
+$\phi(x) = (\mathrm{id} + v)^3 \circ (\mathrm{id} + u_2) \circ (\mathrm{id} + u_1) \circ S (x)$: $S$ scales, turns and
+shifts the head, $u_1$ (broad) and $u_2$ (fine) are smooth random displacements, $v$ widens or narrows the ventricles.
+$\mathrm{id} + u$ cannot fold where $u$ has a Lipschitz constant below 1; each of them is kept below `STEEPEST`.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+
+from vq_lib.data.reading import bar
+from vq_lib.data.slices import Slices
+
+VERSION = 1  # to be raised with every change of what a person looks like: caches of the old ones are then made again
+
+ACKNOWLEDGEMENT = (
+    "These people are synthetic: random deformations of one real anatomy, the MNI152 template (ICBM 2009a; Fonov et "
+    "al., NeuroImage 2011, 54, 313–327) that nilearn carries. Scores on them show how the method works and say nothing "
+    "about patients."
+)
+FRAME = 200.0  # side of the square image, mm
+LOW = np.array([-102.0, -126.0, -36.0])  # corner of the box that is sampled, MNI mm
+HIGH = np.array([102.0, 90.0, 78.0])
+CENTRE = np.array([0.0, -17.0, 0.0])  # the middle of the image
+HEIGHTS = (-6.0, 42.0)  # lowest and highest slice: basal ganglia to above the ventricles, MNI mm
+NODE = 6.0  # spacing of the grid that displacements are drawn on, mm
+STEEPEST = 0.9  # Lipschitz bound of a displacement
+WAVES = ((16.0, 2.2), (7.0, 1.1))  # (smoothing, standard deviation) of the displacements, mm
+REPEAT = 3  # how often the ventricles' displacement is applied: each alone is limited
+VENTRICLES = {"control": (-0.8, 0.6), "atrophy": (1.2, 2.6)}  # total widening, in units of the greatest single one
+NOISE = 0.01  # standard deviation of scanner noise, full scale is 1
+
+
+def make(people, slices=16, size=64, seed=0, progress=True):
+    """The slices of synthetic people, equally many of both labels in every split.
+
+    Args:
+        people: `{split: count}`. People are numbered through the splits in this order.
+        slices: axial slices a person, evenly spaced over `HEIGHTS`.
+        size: side of the images in pixels.
+        seed: with a person's number, all that decides how they look.
+        progress: show a bar.
+
+    Returns:
+        `Slices`, images uint8 (people * slices, size, size, 1), nose up, background exactly 0.
+    """
+    split = np.repeat(list(people), list(people.values()))
+    images = np.empty((len(split), slices, size, size, 1), np.uint8)
+    labels = [("control", "atrophy")[number % 2] for number in range(len(split))]
+    for number in bar(range(len(split)), "making synthetic people", unit="person", shown=progress):
+        images[number, ..., 0] = person(number, slices, size, seed, labels[number])
+    names = np.array([f"synthetic-{number + 1:03d}" for number in range(len(split))])
+    return Slices(
+        images=images.reshape(-1, size, size, 1),
+        person=np.repeat(names, slices),
+        position=np.tile(np.arange(slices), len(names)),
+        label=np.repeat(labels, slices),
+        split=np.repeat(split, slices),
+        source=np.repeat("", len(names) * slices),
+    )
+
+
+def person(number, slices, size, seed, label):
+    """One synthetic person: uint8 (slices, size, size). The same arguments give the same bytes."""
+    rng = np.random.default_rng([seed, number])
+    points = sample_points(slices, size)
+    at = deformation(rng, label)(points) - LOW[:, None]  # the template's voxels are 1 mm
+    intensity, grey, white, inside = interpolate(template(FRAME / size), at)
+    # Contrast: cerebrospinal fluid near black as in T1, then each tissue a little brighter or darker than the template.
+    image = np.maximum(intensity - rng.uniform(0.18, 0.24), 0) + rng.normal(0, 0.03, 2) @ (grey, white)
+    image = np.maximum(image * rng.uniform(1.1, 1.28), 0) ** rng.uniform(1.0, 1.25)
+    scaled = (points - CENTRE[:, None]) / 100
+    image *= np.exp(rng.normal(0, 0.05, 3) @ scaled + rng.normal(0, 0.05, 3) @ scaled**2)  # bias field
+    image = np.where(inside > 0.5, image + rng.normal(0, NOISE, image.shape), 0)
+    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8).reshape(slices, size, size)
+
+
+def sample_points(slices, size):
+    """Where the pixels lie: float64 (3, slices * size * size), MNI mm, rows from nose to neck."""
+    pixel = FRAME / size
+    across = (np.arange(size) + 0.5) * pixel - FRAME / 2
+    z = np.linspace(*HEIGHTS, slices) if slices > 1 else np.array([np.mean(HEIGHTS)])
+    z, y, x = np.meshgrid(z, CENTRE[1] - across, across, indexing="ij")
+    return np.stack([x, y, z]).reshape(3, -1)
+
+
+def deformation(rng, label):
+    """A random map from a person's space to the template's: (3, n) mm -> (3, n) mm, without folding."""
+    turn = np.deg2rad(rng.normal(0, 2.0))
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    linear = rotation / np.clip(rng.normal(1.0, 0.025, 3), 0.94, 1.06)[:, None]
+    shift = CENTRE + rng.normal(0, [1.0, 1.0, 3.0])
+    waves = [_wave(rng, *wave) for wave in WAVES]
+    ventricles = widening() * (rng.uniform(*VENTRICLES[label]) / REPEAT)
+
+    def to_template(points):
+        points = linear @ (points - CENTRE[:, None]) + shift[:, None]
+        for displacement in [*waves, *[ventricles] * REPEAT]:
+            points = points + interpolate(displacement, (points - LOW[:, None]) / NODE)
+        return points
+
+    return to_template
+
+
+def steepness(displacement):
+    r"""A Lipschitz constant of a displacement (X, Y, Z, 3) in mm, interpolated linearly between its nodes.
+
+    Inside a cell each partial derivative lies between those on the cell's four edges, and
+    $\|D\|_2 \le \sqrt{\|D\|_1 \|D\|_\infty}$: a bound, not an estimate.
+    """
+    slopes = []
+    for axis in range(3):
+        slope = np.abs(np.diff(displacement, axis=axis)) / NODE
+        for other in {0, 1, 2} - {axis}:
+            ends = np.moveaxis(slope, other, 0)
+            slope = np.moveaxis(np.maximum(ends[1:], ends[:-1]), 0, other)
+        slopes.append(slope)
+    jacobian = np.stack(slopes)  # axis, cells, component
+    return float(np.sqrt((jacobian.sum(0).max(-1) * jacobian.sum(-1).max(0)).max()))
+
+
+def _wave(rng, smoothing, deviation):
+    """A Gaussian random displacement on the nodes, (X, Y, Z, 3) mm, no steeper than `STEEPEST`."""
+    from scipy.ndimage import gaussian_filter
+
+    shape = np.round((HIGH - LOW) / NODE).astype(int) + 1
+    field = gaussian_filter(rng.standard_normal((*shape, 3), np.float32), smoothing / NODE, mode="wrap", axes=(0, 1, 2))
+    field *= deviation / field.std()
+    return field * min(1.0, STEEPEST / steepness(field))
+
+
+def interpolate(volume, at):
+    """Values of `volume` (X, Y, Z, C) at `at` (3, n), in voxels: (C, n), linear, the border going on outside.
+
+    All channels share one sparse matrix of weights, 8 a point: several times faster than `map_coordinates`.
+    """
+    from scipy.sparse import csr_array
+
+    shape = np.array(volume.shape[:3], np.int32)[:, None]
+    at = np.clip(at, 0, shape - 1).astype(np.float32)
+    low = np.minimum(at.astype(np.int32), shape - 2)
+    share = np.stack([low + 1 - at, at - low]).astype(np.float32)  # of the lower and of the upper neighbour
+    strides = np.array([volume.shape[1] * volume.shape[2], volume.shape[2], 1], np.int32)
+    corners = np.array(list(itertools.product((0, 1), repeat=3)), np.int32)
+    weights = np.stack([share[i, 0] * share[j, 1] * share[k, 2] for i, j, k in corners], axis=-1)
+    voxels = (strides @ low)[:, None] + corners @ strides
+    ends = np.arange(0, weights.size + 1, 8, dtype=np.int32)
+    matrix = csr_array((weights.ravel(), voxels.ravel(), ends), shape=(len(weights), shape.prod()))
+    return (matrix @ volume.reshape(-1, volume.shape[3])).T
+
+
+@functools.lru_cache(maxsize=2)
+def template(pixel):
+    """Intensity, grey matter, white matter and head: float32 (204, 216, 114, 4), 1 mm, from `LOW` to `HIGH`.
+
+    Averaged over about a pixel (mm) first: sampled as it is, fine detail would alias.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    sigma = 0.45 * np.sqrt(max(pixel**2 - 1.0, 0.0))  # the template's own voxels are 1 mm
+    volumes = [*_volumes(), (_volumes()[0] > 0).astype(np.float32)]
+    return np.stack([gaussian_filter(volume, sigma) if sigma else volume for volume in volumes], axis=-1)
+
+
+@functools.cache
+def _volumes():
+    from nilearn import datasets
+
+    volumes = []
+    for load in (datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template):
+        image = load(resolution=1)
+        first = np.round(LOW - image.affine[:3, 3]).astype(int)
+        last = np.round(HIGH - image.affine[:3, 3]).astype(int) + 1
+        # The template ends a little inside the box: beyond it there is only background.
+        outside = [(max(0, -a), max(0, b - n)) for a, b, n in zip(first, last, image.shape, strict=True)]
+        part = image.get_fdata(dtype=np.float32)[tuple(slice(max(0, a), b) for a, b in zip(first, last, strict=True))]
+        volumes.append(np.pad(part, outside))
+    return volumes
+
+
+@functools.cache
+def widening():
+    r"""The displacement that widens the ventricles most, (X, Y, Z, 3) mm on the nodes.
+
+    With $g$ the blurred indicator of the ventricles, $v = k \nabla g$ makes each point look towards them, so that
+    they grow along their own shape; $k$ is as large as `STEEPEST` allows. $-v$ narrows them.
+    """
+    from scipy.ndimage import gaussian_filter, label
+
+    intensity = _volumes()[0]
+    x, y, z = np.ogrid[tuple(slice(a, b + 1) for a, b in zip(LOW, HIGH, strict=True))]
+    deep = (abs(x) < 36) & (y > -52) & (y < 34) & (z > -4) & (z < 34)
+    parts, _ = label((intensity > 0) & (intensity < 0.5) & deep)
+    ventricles = parts == np.bincount(parts[parts > 0]).argmax()
+    blurred = gaussian_filter(ventricles.astype(np.float32), 6.0)[:: int(NODE), :: int(NODE), :: int(NODE)]
+    field = np.stack(np.gradient(blurred, NODE), axis=-1)
+    return field * (STEEPEST / steepness(field))

@@ -1,0 +1,143 @@
+"""Figures and tables as the report shows them: saved as files, displayed as HTML with caption and alt text."""
+
+import base64
+import html
+import io
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from vq_lib.files import whole_file
+
+# Colours of Okabe and Ito (2008), told apart by colour-blind readers.
+COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73", "model": "#0072B2", "baseline": "#8A8A8A",
+           "warning": "#D55E00", "other": "#CC79A7"}  # fmt: skip
+
+STYLE = {
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 160,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+    "svg.hashsalt": "vq_lib",  # equal runs give equal files
+    "svg.fonttype": "path",
+}
+matplotlib.rcParams.update(STYLE)  # legends, colour bars and images that come later follow it too
+
+
+def new(width=8.0, height=3.2, rows=1, columns=1, **options):
+    """A matplotlib figure and its axes, outside pyplot's global state."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def bare(axes):
+    """Take ticks, grid and frame off axes that hold an image."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def image(axes, pixels, white=255):
+    """Show one grey or colour image on bare axes, black at 0 and white at `white`, the same for every image."""
+    axes.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+    bare(axes)
+
+
+class Html:
+    """Something that a notebook displays as HTML and a terminal as plain text."""
+
+    def __init__(self, markup, text):
+        self.markup, self.text = markup, text
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.markup, "text/plain": self.text}
+
+
+def show(study, name, figure, caption, alt):
+    """Save `figure` under `run/figures/<name>` and return it for display.
+
+    Pictures become PNG, pure curves SVG with `role="img"` and a `<title>`. The same figure gives the same bytes.
+
+    Args:
+        study: the `Study` whose report it belongs to.
+        name: file name without suffix; unique within the report.
+        caption: one or two sentences: what is seen, and what to look for. Plain text.
+        alt: what a reader who cannot see the figure must know. Plain text.
+    """
+    picture = any(axes.images for axes in figure.axes)
+    buffer = io.BytesIO()
+    if picture:
+        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+    else:
+        figure.savefig(buffer, format="svg", metadata={"Title": alt, "Date": None})
+    content = buffer.getvalue()
+    if not picture:
+        content = content.replace(b"<svg ", b'<svg role="img" ', 1)
+    with whole_file(study.figures / f"{name}.{'png' if picture else 'svg'}") as temporary:
+        temporary.write_bytes(content)
+    kind = "image/png" if picture else "image/svg+xml"
+    source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return Html(
+        f'<figure class="vq-figure" id="figure-{html.escape(name)}">'
+        f'<img alt="{html.escape(alt)}" src="{source}" style="max-width:100%;height:auto;background:white">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>",
+        f"{caption} [{alt}]",
+    )
+
+
+def table(header, rows, caption=""):
+    """A table for display: numbers with a fixed number of digits are given as text; everything is escaped."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = [all(_number(row[i]) for row in cells) and bool(cells) for i in range(len(header))]
+    style = ['style="text-align:right"' if right else 'style="text-align:left"' for right in numeric]
+    head = "".join(f'<th scope="col" {style[i]}>{html.escape(str(name))}</th>' for i, name in enumerate(header))
+    body = "".join(
+        "<tr>" + "".join(f"<td {style[i]}>{html.escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in cells
+    )
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    widths = [max(len(str(name)), *(len(row[i]) for row in cells), 0) for i, name in enumerate(header)]
+    lines = [
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *cells]
+    ]
+    return Html(
+        f'<div class="vq-table"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>',
+        "\n".join([caption, *lines] if caption else lines),
+    )
+
+
+def _number(text):
+    try:
+        float(text.rstrip("%").replace(",", "").split(" ")[0] or "x")
+        return True
+    except ValueError:
+        return text in {"", "–"}
+
+
+def warning(text):
+    """A red box: something that the reader of the report must know."""
+    style = "border-left:4px solid #b00020;padding:.5em 1em;color:#b00020"
+    box = f'<div class="vq-warning" role="alert" style="{style}"><strong>Warning.</strong> {html.escape(text)}</div>'
+    return Html(box, f"WARNING: {text}")
+
+
+def settings(study):
+    """The table of the recipe's settings that every notebook shows after its parameters."""
+    rows = [
+        ("report", study.name),
+        ("data", study.data_folder or "none: the recipe makes its own"),
+        *study.recipe.settings(),
+    ]
+    return table(("setting", "value"), rows, "Settings of this run")

@@ -1,0 +1,179 @@
+"""Figures of the data: who they are, what they look like, and what could be said about them without a model."""
+
+import html
+
+import numpy as np
+from matplotlib.patches import Patch
+
+from vq_lib.data.slices import SPLITS
+from vq_lib.figures import COLOURS, Html, bare, new, table
+
+
+def classes(slices):
+    """The labels that occur, `""` (unknown) among them, in alphabetical order."""
+    return sorted(set(slices.label.tolist()))
+
+
+def note(text):
+    """A paragraph that no reader should miss, such as where the images come from."""
+    return Html(f"<p><strong>{html.escape(text)}</strong></p>", text)
+
+
+def overview(slices):
+    """A table: people, slices and classes (people of each) of every split."""
+    rows = []
+    for split, counts in slices.counts().items():
+        mine = slices.where(split)
+        people = {label: len(np.unique(slices.person[mine][slices.label[mine] == label])) for label in classes(slices)}
+        text = ", ".join(f"{count} {label or 'unlabelled'}" for label, count in people.items() if count)
+        rows.append((split, f"{counts['people']:,}", f"{counts['images']:,}", text))
+    return table(("split", "people", "slices", "people of each class"), rows, "What is in the data")
+
+
+def picture(axes, image, top=1.0):
+    """Show `image` (H, W, C) on `axes`: 0 is black, `top` is white."""
+    image = image[..., 0] if image.shape[-1] == 1 else image / top
+    axes.imshow(image, cmap="gray", interpolation="nearest", vmin=0, vmax=top)
+    bare(axes)
+
+
+def by_position_and_class(slices, split="train", people=2, columns=8):
+    """A row a person, `people` of each class; a column a slice position, from the lowest to the highest."""
+    rows = slices.where(split)
+    positions = _spread(np.unique(slices.position[rows]), columns)
+    chosen = [(label, who) for label in classes(slices)
+              for who in np.unique(slices.person[rows[slices.label[rows] == label]])[:people]]  # fmt: skip
+    figure, grid = new(8, 0.97 * len(chosen) + 0.2, len(chosen), len(positions), squeeze=False)
+    for axes_row, (label, who) in zip(grid, chosen, strict=True):
+        for axes, position in zip(axes_row, positions, strict=True):
+            _one_of(axes, slices, rows[(slices.person[rows] == who) & (slices.position[rows] == position)])
+        axes_row[0].set_ylabel(f"{label or 'unlabelled'}\n{who}", fontsize=7)
+    _title_positions(grid[0], positions)
+    return figure
+
+
+def same_position(slices, split="train", count=24, columns=8, position=None):
+    """One slice position, the middle one unless given, in `count` people."""
+    position = int(np.median(slices.position)) if position is None else position
+    rows = slices.where(split)
+    chosen = _spread(rows[slices.position[rows] == position], count)
+    height = max(1, -(-len(chosen) // columns))
+    figure, grid = new(8, 1.15 * height, height, columns, squeeze=False)
+    for number, axes in enumerate(grid.flat):
+        _one_of(axes, slices, chosen[number : number + 1])
+        if number < len(chosen):
+            axes.set_title(slices.person[chosen[number]].item(), fontsize=7, pad=2)
+    return figure
+
+
+def split_sizes(slices):
+    """People (left) and slices (right) of each split, by class."""
+    figure, grid = new(8, 2.4, 1, 2, sharey=True)
+    shades = np.linspace(1.0, 0.3, len(classes(slices)))
+    for axes, what in zip(grid, ("people", "slices"), strict=True):
+        for height, split in enumerate(SPLITS):
+            left = 0
+            for label, shade in zip(classes(slices), shades, strict=True):
+                rows = np.flatnonzero((slices.split == split) & (slices.label == label))
+                count = len(np.unique(slices.person[rows])) if what == "people" else len(rows)
+                axes.barh(height, count, left=left, color=COLOURS[split], alpha=shade, edgecolor="white")
+                left += count
+            axes.text(left, height, f" {left:,}", va="center")
+        axes.set_yticks(range(len(SPLITS)), SPLITS)
+        axes.set_xlabel(what)
+        axes.grid(axis="y", visible=False)
+    grid[0].invert_yaxis()
+    patches = [Patch(color="#555555", alpha=shade) for shade in shades]
+    grid[1].legend(patches, [label or "unlabelled" for label in classes(slices)], loc="lower right", frameon=False)
+    return figure
+
+
+def histograms(slices):
+    """Share of the pixels at each grey level (zeros left out, their share in the legend): by split, and by class."""
+    figure, grid = new(8, 3.0, 1, 2, sharey=True)
+    groups = [[(name, slices.split == name) for name in SPLITS],
+              [(name or "unlabelled", slices.label == name) for name in classes(slices)]]  # fmt: skip
+    shades = [[COLOURS[name] for name in SPLITS], [COLOURS[name] for name in ("model", "warning", "other", "baseline")]]
+    for axes, title, parts, colours in zip(grid, ("by split", "by class"), groups, shades, strict=True):
+        for number, (name, where) in enumerate(parts):
+            if not where.any():
+                continue
+            counts = level_counts(slices.images, np.flatnonzero(where))
+            bright = counts[1:] / max(1, counts[1:].sum())
+            axes.plot(np.arange(1, 256) / 255, 255 * bright, color=colours[number % len(colours)], linewidth=1.3,
+                      label=f"{name} ({counts[0] / counts.sum():.0%} zeros)")  # fmt: skip
+        axes.set_title(title)
+        axes.set_xlabel("intensity")
+        axes.legend(fontsize=8, frameon=False)
+    grid[0].set_ylim(bottom=0)  # of both: they share it
+    grid[0].set_ylabel("density of the pixels above zero")
+    return figure
+
+
+def level_counts(images, rows):
+    """How many pixels of `images[rows]` have each grey level, (256,) int64; reads a part of the rows at a time."""
+    parts = (images[rows[start : start + 256]] for start in range(0, len(rows), 256))
+    return sum((np.bincount(part.ravel(), minlength=256) for part in parts), np.zeros(256, np.int64))
+
+
+def moments(slices, split="train"):
+    """Mean and standard deviation of the images of each position, intensities in [0, 1].
+
+    Returns:
+        `{position: (mean, deviation)}`, each float32 (H, W, C).
+    """
+    rows = slices.where(split)
+    result = {}
+    for position in np.unique(slices.position[rows]).tolist():
+        images = slices.images[rows[slices.position[rows] == position]].astype(np.float32) / 255
+        result[position] = images.mean(axis=0), images.std(axis=0)
+    return result
+
+
+def mean_and_deviation(slices, columns=8):
+    """Above the mean training image of each position, below the standard deviation, on one scale from 0 up."""
+    found = moments(slices)
+    positions = _spread(np.array(list(found)), columns)
+    figure, grid = new(8, 2.2, 2, len(positions), squeeze=False)
+    top = max(deviation.max() for _, deviation in found.values())
+    for column, position in enumerate(positions.tolist()):
+        for axes, image, limit in zip(grid[:, column], found[position], (1, top), strict=True):
+            picture(axes, image, limit)
+    _title_positions(grid[0], positions)
+    grid[0, 0].set_ylabel("mean")
+    grid[1, 0].set_ylabel(f"deviation\n(white: {top:.2f})")
+    return figure
+
+
+def guesses(slices, guess, plain, foreground, count=6):
+    """Some test slices, the guess for each (float, as many as test slices), and the difference, with both scores."""
+    rows = slices.where("test")
+    chosen = _spread(np.arange(len(rows)), count)
+    figure, grid = new(8, 4.2, 3, len(chosen), squeeze=False)
+    for column, index in enumerate(chosen.tolist()):
+        image = slices.images[rows[index]].astype(np.float32) / 255
+        difference = np.abs(image - guess[index])
+        for axes, shown in zip(grid[:, column], (image, guess[index], difference), strict=True):
+            picture(axes, shown)
+        grid[0, column].set_title(slices.person[rows[index]].item(), fontsize=8)
+        grid[1, column].set_title(f"SSIM {plain[index]:.2f}\nforeground {foreground[index]:.2f}", fontsize=8)
+    for axes, name in zip(grid[:, 0], ("test slice", "position mean", "|difference|"), strict=True):
+        axes.set_ylabel(name)
+    return figure
+
+
+def _spread(items, count):
+    """At most `count` of `items`, evenly spaced, first and last among them."""
+    return items[np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))] if len(items) else items
+
+
+def _one_of(axes, slices, rows):
+    if len(rows):
+        picture(axes, slices.images[rows[0]], 255)
+    else:
+        bare(axes)
+
+
+def _title_positions(axes_row, positions):
+    for axes, position in zip(axes_row, positions.tolist(), strict=True):
+        axes.set_title(f"slice {position}" if position >= 0 else "slice", fontsize=8, pad=3)

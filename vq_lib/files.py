@@ -1,0 +1,120 @@
+"""Files that are either whole or absent, and a lock that dies with its holder."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from vq_lib.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+
+def _beside(path):
+    """Prefix of temporary names beside `path`; what processes that were killed left under it is removed."""
+    for left in path.parent.glob(f".{path.name}.*.tmp*"):
+        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return f".{path.name}.{os.getpid()}.tmp"
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yield a temporary path beside `path`; rename it onto `path` only if the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_beside(path), suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(temporary)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp's 0600 would keep a tutor from reading a student's report
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """Yield a temporary folder beside `path`; swap it for `path` only if the block ends without an error.
+
+    A reader between the two renames finds no folder, never half of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
+            os.replace(path, replaced / path.name)
+            os.replace(temporary, path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path, value):
+    """Write `value` as indented JSON, whole or not at all. NaN is refused: it is no JSON."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path, made_by):
+    """Read a JSON file of ours; `made_by` names the command that makes it, for the error."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {made_by} makes it.") from None
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
+
+
+def digest(value):
+    """SHA-256 of a JSON-able value, independent of the order of its keys; 64 hex digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _try_lock(handle):
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            handle.seek(0)
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def lock(path, busy, patience=0.0):
+    """Hold an exclusive lock on the file `path` during the block.
+
+    The operating system releases it when the process ends, however it ends. If another process still holds it
+    after `patience` seconds, `UserError(busy)` is raised.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    give_up = time.monotonic() + patience
+    with open(path, "a+b") as handle:
+        while not _try_lock(handle):
+            if time.monotonic() >= give_up:
+                raise UserError(busy)
+            time.sleep(0.2)
+        yield

@@ -1,0 +1,195 @@
+"""One HTML file out of the executed notebooks: `python -m vq_lib.html`, in the report's `run/`.
+
+The notebooks are joined and rendered in one nbconvert pass with `reports/template`. Maths becomes MathML here and
+pictures are data, so that the page needs no script and no host.
+"""
+
+import html
+import re
+import sys
+from pathlib import Path
+
+from vq_lib.errors import UserError
+from vq_lib.files import read_json, whole_file
+from vq_lib.study import REPOSITORY, Study
+
+SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
+MATHS = re.compile(  # code comes first, so that a dollar inside it stays a dollar
+    r"(?P<code>```.*?```|`[^`\n]+`)|\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^\s$`](?:[^$\n`]*[^\s$\\`])?)\$(?!\d)"
+    r"|(?P<dollar>\$)",  # any other is no maths, whatever nbconvert would think
+    re.S,
+)
+
+
+def render(study, notebooks):
+    """The report as text.
+
+    Args:
+        study: the `Study` whose `metrics.json` fills the cards at the top and the provenance at the foot.
+        notebooks: paths of the executed notebooks, in order.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    executed = [nbformat.read(path, as_version=4) for path in notebooks]
+    metrics = read_json(study.metrics, "notebook 04") if study.metrics.exists() else {}
+    contents, settings = [], ""
+    for number, notebook in enumerate(executed, 1):
+        # papermill puts the values of this run into a cell of its own after the one with the defaults.
+        notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
+        for cell in notebook.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                values = {
+                    "report": study.name,
+                    "data": getattr(study.data_folder, "name", ""),
+                    "overrides": study.overrides,
+                }
+                cell.source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+            if cell.cell_type == "markdown":
+                cell.metadata["html"] = _markdown(cell.source, number, contents)
+            tables = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
+            if any(SETTINGS in table for table in tables):  # shown once: an early notebook's may be out of date by now
+                settings = next(table for table in tables if SETTINGS in table).replace(SETTINGS, "")
+                cell.outputs = [
+                    output for output, table in zip(cell.outputs, tables, strict=True) if SETTINGS not in table
+                ]
+        notebook.cells[0].metadata["opens"] = f"notebook-{number}"
+        notebook.cells[-1].metadata["closes"] = True
+    whole = executed[0].copy()
+    whole.cells = [cell for notebook in executed for cell in notebook.cells]
+    exporter = HTMLExporter(template_name="template", extra_template_basedirs=[str(REPOSITORY / "reports")])
+    text, _ = exporter.from_notebook_node(whole, resources={"vq": {
+        "title": study.recipe.title,
+        "name": study.name,
+        "cards": cards(metrics),
+        "contents": contents,
+        "settings": settings,
+        "provenance": _provenance(metrics.get("provenance", {}), executed, notebooks),
+    }})  # fmt: skip
+    return _without_this_machine(re.sub(r"[ \t]+\n", "\n", text), study)
+
+
+def cards(metrics):
+    """The headline figures that `metrics` has: a list of (name, value, remark)."""
+    vqvae, prior, data = (metrics.get(name) or {} for name in ("vqvae", "prior", "data"))
+    found = []
+    for key, name, digits, unit in [("ssim", "Test SSIM", 3, ""), ("ssim_foreground", "Foreground SSIM", 3, ""),
+                                    ("psnr", "PSNR", 1, " dB")]:  # fmt: skip
+        if score := vqvae.get(key):
+            low, high = (f"{score[end]:.{digits}f}" for end in ("low", "high"))
+            found.append((name, f"{score['mean']:.{digits}f}{unit}", f"95% interval {low} to {high}"))
+    if "codebook_usage" in vqvae:
+        remark = f"perplexity {vqvae['perplexity']:.0f}" if "perplexity" in vqvae else ""
+        found.append(("Codes used", f"{vqvae['codebook_usage']:.0%}", remark))
+    if bits := (prior.get("bits_per_code") or {}).get("test"):
+        unigram = (prior.get("baselines_bits_per_code") or {}).get("position_unigram")
+        found.append(("Bits per code", f"{bits:.2f}", f"per-position unigram: {unigram:.2f}" if unigram else ""))
+    people = [str(data[split]["people"]) for split in ("train", "validation", "test") if split in data]
+    if people:
+        found.append(("People", " / ".join(people), "train / validation / test"))
+    return found
+
+
+def _markdown(source, number, contents):
+    """HTML of a markdown cell; its headings, one level down, are appended to `contents` as (level, id, html)."""
+    import bs4
+    from nbconvert.filters.markdown import markdown2html_mistune
+
+    formulas = []
+
+    def keep(match):
+        if match["code"]:
+            return match["code"]
+        if match["dollar"]:
+            return "&#36;"
+        formulas.append((match["block"] or match["inline"], bool(match["block"])))
+        return f"vqmath{len(formulas) - 1}htamqv"
+
+    def formula(match):
+        latex, block = formulas[int(match[1])]
+        return _mathml(latex.strip(), block)
+
+    soup = bs4.BeautifulSoup(markdown2html_mistune(MATHS.sub(keep, source)), "html.parser")
+    for anchor in soup.select("a.anchor-link"):
+        anchor.decompose()
+    for image in soup.find_all("img"):  # a badge is a request to a host
+        if not image.get("src", "").startswith("data:"):
+            parent = image.find_parent("a") or image
+            paragraph = parent.find_parent("p")
+            parent.decompose()
+            if paragraph is not None and not paragraph.get_text(strip=True) and not paragraph.find("img"):
+                paragraph.decompose()
+    math = re.compile(r"vqmath(\d+)htamqv")
+    for heading in soup.find_all(re.compile(r"^h[1-5]$")):
+        level = int(heading.name[1]) + 1
+        heading.name = f"h{level}"
+        words = re.findall(r"\w+", math.sub("", heading.get_text()).lower())
+        heading["id"] = "-".join([f"part-{number}", *words])
+        while any(heading["id"] == other for _, other, _ in contents):
+            heading["id"] += "-again"
+        contents.append((level, heading["id"], math.sub(formula, html.escape(heading.get_text()))))
+    return math.sub(formula, re.sub(r"<p>(vqmath\d+htamqv)</p>", _block(formulas), str(soup)))
+
+
+def _block(formulas):
+    def replace(match):
+        block = formulas[int(re.search(r"\d+", match[1])[0])][1]
+        return f'<div class="vq-equation">{match[1]}</div>' if block else match[0]
+
+    return replace
+
+
+def _mathml(latex, block):
+    from latex2mathml.converter import convert
+
+    try:
+        return convert(latex, display="block" if block else "inline")
+    except Exception:  # whatever its parser stumbles on, a reader can still read the LaTeX
+        return f"<code>{html.escape(latex)}</code>"
+
+
+def _provenance(provenance, executed, notebooks):
+    """Rows (name, text) for the foot of the report."""
+    rows = []
+    for key, value in provenance.items():
+        if isinstance(value, dict):
+            value = ", ".join(
+                f"{name} {inner:.0f}" if isinstance(inner, float) else f"{name} {inner}"
+                for name, inner in value.items()
+            )
+        rows.append((key.replace("_", " "), value))
+    for notebook, path in zip(executed, notebooks, strict=True):
+        made = notebook.metadata.get("vq_lib", {})
+        if made:
+            rows.append((Path(path).stem, f"{made['seconds']:.0f} s, {made['date']}"))
+    return [(name, str(value)) for name, value in rows if value not in ("", None)]
+
+
+def _without_this_machine(text, study):
+    """Where things lie on this machine is nobody's business who reads a published report."""
+    places = [(study.data_folder, study.data_folder.name)] if study.data_folder else []
+    inside = study.folder.is_relative_to(REPOSITORY)
+    places += [(study.folder, study.folder.relative_to(REPOSITORY).as_posix() if inside else study.name),
+               (sys.prefix, "environment"), (REPOSITORY, "."), (Path.home(), "~")]  # fmt: skip
+    for place, name in places:
+        for form in {str(place), html.escape(str(place))}:
+            if len(form) > 3:
+                text = re.sub(re.escape(form) + r"(?![\w.-])", lambda _, name=name: html.escape(name), text)
+    return text
+
+
+def main():
+    from vq_lib.pipeline import STAGES, fail, read_plan
+
+    try:
+        plan = read_plan()
+        study = Study(plan["report"], plan["data"], plan["overrides"])
+        text = render(study, [study.notebooks / f"{name}.ipynb" for name in STAGES.values()])
+        with whole_file(study.html) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except UserError as error:
+        fail(str(error), status=2)
+
+
+if __name__ == "__main__":
+    main()

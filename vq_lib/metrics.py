@@ -1,0 +1,150 @@
+"""How good reconstructions and codes are: SSIM, foreground SSIM, PSNR, perplexity, and intervals over people."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+from skimage.metrics import structural_similarity
+
+FOREGROUND = 0.05  # a pixel of the input brighter than this is foreground
+PSNR_CAP = 100.0  # dB; the PSNR of equal images is infinite
+
+
+def _unit(images, name):
+    images = np.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(f"{name} must have shape (N, H, W, C), not {images.shape}")
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / 255
+    if images.size and (images.min() < -1e-3 or images.max() > 1 + 1e-3):
+        raise ValueError(
+            f"{name} must be uint8 or lie in [0, 1], but reach from {images.min():.3g} to {images.max():.3g}"
+        )
+    return images.astype(np.float32)
+
+
+def ssim(inputs, outputs):
+    """Structural similarity of each image with its input: plain and over the foreground.
+
+    The protocol of Wang et al. (2004): intensities in [0, 1], a Gaussian window with sigma = 1.5, population
+    covariances. The plain score is scikit-image's mean (its borders cropped); the foreground score is the mean of the
+    uncropped SSIM map where the *input* is brighter than `FOREGROUND`, NaN for an image without foreground.
+
+    Args:
+        inputs, outputs: (N, H, W, C), uint8 or floats in [0, 1].
+
+    Returns:
+        Two float64 arrays of shape (N,).
+    """
+    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    if inputs.shape != outputs.shape:
+        raise ValueError(f"inputs {inputs.shape} and outputs {outputs.shape} differ in shape")
+
+    def one(pair):
+        x, y = pair
+        score, similarity = structural_similarity(
+            x,
+            y,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            channel_axis=-1,
+            full=True,
+        )
+        mask = (x > FOREGROUND).any(axis=-1)
+        return score, similarity[mask].mean() if mask.any() else np.nan
+
+    with ThreadPoolExecutor(2) as pool:
+        scores = np.array(list(pool.map(one, zip(inputs, outputs, strict=True))), dtype=np.float64).reshape(-1, 2)
+    return scores[:, 0], scores[:, 1]
+
+
+def psnr(inputs, outputs):
+    """Peak signal-to-noise ratio of each image in dB, 10 log10(1 / MSE), capped at `PSNR_CAP`; shape (N,)."""
+    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    error = np.square(inputs.astype(np.float64) - outputs).mean(axis=(1, 2, 3))
+    return np.minimum(-10 * np.log10(np.maximum(error, 1e-30)), PSNR_CAP)
+
+
+def interval(values, people, draws=2000, seed=0):
+    """Mean of `values` with a 95% bootstrap interval over people: `{"mean", "low", "high"}`.
+
+    People, not slices, are drawn with replacement, since the slices of a person are alike. A person weighs as much
+    as they have slices; NaN values (an empty slice has no foreground) are left out.
+    """
+    values, people = np.asarray(values, np.float64), np.asarray(people)
+    kept = ~np.isnan(values)
+    _, index = np.unique(people[kept], return_inverse=True)
+    sums, counts = np.bincount(index, values[kept]), np.bincount(index)
+    if not counts.size:
+        raise ValueError("no values to average")
+    chosen = np.random.default_rng(seed).integers(0, counts.size, (draws, counts.size))
+    means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"mean": float(sums.sum() / counts.sum()), "low": float(low), "high": float(high)}
+
+
+def quality(inputs, outputs, people):
+    """`ssim`, `ssim_foreground` and `psnr` with intervals over people, as `metrics.json` has them."""
+    plain, foreground = ssim(inputs, outputs)
+    scores = {"ssim": plain, "ssim_foreground": foreground, "psnr": psnr(inputs, outputs)}
+    return {name: interval(values, people) for name, values in scores.items()}
+
+
+def perplexity(codes, size):
+    """exp of the entropy of the codes' frequencies: how many codes are in use as if evenly; 1 to `size`."""
+    frequency = np.bincount(np.ravel(codes), minlength=size) / np.size(codes)
+    frequency = frequency[frequency > 0]
+    return float(np.exp(-(frequency * np.log(frequency)).sum()))
+
+
+def usage(codes, size):
+    """Share of the `size` codes that occur at all."""
+    return float(np.unique(codes).size / size)
+
+
+def foreground_cells(images, grid):
+    """Cells of the code grid whose patch of pixels has any input above `FOREGROUND`: bool, (N, h, w)."""
+    images = np.asarray(images)
+    n, height, width, channels = images.shape
+    h, w = grid
+    limit = FOREGROUND * 255 if images.dtype == np.uint8 else FOREGROUND
+    return (images.reshape(n, h, height // h, w, width // w, channels) > limit).any(axis=(2, 4, 5))
+
+
+def black_cells(images, grid, receptive_field):
+    """Cells whose whole receptive field is zero, so that any encoder gives them one and the same code; (N, h, w).
+
+    Args:
+        images: uint8, (N, H, W, C).
+        grid: (h, w) of the codes.
+        receptive_field: (low, high), in pixels from the first pixel of a cell's own patch to the first and the last
+            pixel that its code can see.
+    """
+    low, high = receptive_field
+    size = high - low + 1
+    n, height, width, _ = np.shape(images)
+    lit = (np.asarray(images) > 0).any(axis=-1)
+    step = (height // grid[0], width // grid[1])
+    reach = np.stack(  # maximum_filter centres its window: shift it to [low, high]
+        [
+            maximum_filter(image, size=size, origin=-(low + size // 2), mode="constant")[:: step[0], :: step[1]]
+            for image in lit
+        ]
+    )
+    return ~reach
+
+
+def perplexity_cap(black_share, size):
+    """The highest perplexity of `size` codes when a share of the cells must have one code.
+
+    One code holds `black_share` b of the cells and the others share the rest evenly:
+    exp(-b ln b - (1-b) ln((1-b)/(size-1))), or `size` where b < 1/size.
+    """
+    b = float(black_share)
+    if b <= 1 / size:
+        return float(size)
+    if b >= 1:
+        return 1.0
+    return float(np.exp(-b * np.log(b) - (1 - b) * np.log((1 - b) / (size - 1))))

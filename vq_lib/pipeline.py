@@ -1,0 +1,201 @@
+"""`vq-lib report`: from a recipe to a report, running only what changed.
+
+The work is done by Snakemake (`reports/Snakefile`: a rule a notebook, one for the HTML) in a process of its own;
+this module checks what the user gave, hands Snakemake a plan, and copies the finished report up.
+
+    vq-lib report ── python -m vq_lib.pipeline (Snakemake) ── python -m vq_lib.execute (papermill) ── kernel
+
+Everything that is made lies in `run/`: Snakemake deletes declared outputs before each job, and a report that
+was published stays whole until the next one is.
+"""
+
+import contextlib
+import filecmp
+import html
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from vq_lib.errors import UserError
+from vq_lib.files import lock, whole_file, whole_folder, write_json
+from vq_lib.processes import end_descendants, end_with_starter, starter
+from vq_lib.study import REPOSITORY, Study
+
+STAGES = {
+    "data": "01_data_exploration",
+    "vqvae": "02_vqvae_training",
+    "prior": "03_pixelcnn_prior",
+    "evaluation": "04_evaluation",
+}
+PLAN = "pipeline.json"  # in run/: what Snakemake, execute and html read instead of arguments
+FAILURE = "failure.json"  # in run/: the sentence of the step that failed
+LOG = "snakemake.log"
+
+
+def build(report, data="", overrides="", force=False, notebooks=REPOSITORY / "notebooks"):
+    """Bring `report.html`, `metrics.json` and `figures/` of a report up to date; return the exit status.
+
+    Args:
+        report, data, overrides: as for `Study`.
+        force: run every notebook again. The library's own source is no input of a rule, because an edited docstring
+            should not retrain a model; after an edit that matters this is the way to have it all again.
+        notebooks: folder of the four notebooks.
+
+    Raises:
+        UserError: the recipe or the data are not right, or the report is being built by another process.
+    """
+    from vq_lib import data as datasets
+
+    started = time.monotonic()
+    study = Study(report, data, overrides)
+    signature = datasets.check(study.recipe, study.data_folder)
+    busy = f"{_short(study.folder)} is being built by another process: wait until it is done, or stop that one."
+    with lock(study.run / ".lock", busy):
+        _forget_strange(study)
+        write_json(study.run / PLAN, _plan(study, signature, Path(notebooks)))
+        failure = _snakemake(study.run, force)
+        if failure:
+            print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
+            return failure["status"]
+        news = publish(study)
+    spent = f"ready after {time.monotonic() - started:.0f} s" if news else "up to date, nothing had changed"
+    print(f"{_short(study.published / study.html.name)} is {spent}.")
+    return 0
+
+
+def _short(path):
+    """A path as the user would type it: relative where that is shorter."""
+    with contextlib.suppress(ValueError):  # Windows: another drive
+        return min(str(path), os.path.relpath(path), key=len)
+    return str(path)
+
+
+def _forget_strange(study):
+    """Delete executed notebooks whose stage is missing or was written by another hand since.
+
+    Stage files cannot be inputs of a rule, since no rule declares them (Snakemake would delete a half-trained model).
+    Without this a deleted `run/vqvae/`, or notebook 02 run by hand with other settings, would go unnoticed.
+    """
+    made = {"data": study.slices / "slices.json", "vqvae": study.vqvae / "summary.json"}
+    if study.recipe.prior is not None:
+        made["prior"] = study.prior / "summary.json"
+    for stage, file in made.items():
+        executed = study.notebooks / f"{STAGES[stage]}.ipynb"
+        if executed.exists() and not (file.exists() and file.stat().st_mtime <= executed.stat().st_mtime):
+            executed.unlink()
+
+
+def _plan(study, signature, notebooks):
+    recipe = study.recipe
+    triggers = {stage: json.dumps(recipe.section(stage), sort_keys=True) for stage in STAGES}
+    triggers["data"] += json.dumps(signature, sort_keys=True)
+    return {
+        "report": str(study.folder),
+        "data": str(study.data_folder or ""),
+        "overrides": study.overrides,
+        "recipe_sha256": recipe.sha256,
+        # Relative, so that a moved or renamed clone is not built again.
+        "notebooks": os.path.relpath(notebooks, study.run),
+        "html_sources": [
+            os.path.relpath(path, study.run)
+            for path in [REPOSITORY / "vq_lib" / "html.py", *sorted((REPOSITORY / "reports" / "template").iterdir())]
+        ],
+        "triggers": {**triggers, "html": recipe.title},
+    }
+
+
+def _snakemake(run, force):
+    """Run the Snakefile in `run`; return None, or `{"status", "sentence"}` of what failed."""
+    failure = run / FAILURE
+    failure.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "vq_lib.pipeline", "--snakefile", str(REPOSITORY / "reports" / "Snakefile"),
+               "--directory", str(run), "--configfile", str(run / PLAN), "--cores", "all", "--scheduler", "greedy",
+               "--nolock", "--rerun-incomplete", "--nocolor"]  # fmt: skip
+    # The library runs from source in the repository; its own process group lets Ctrl-C reach this process alone,
+    # which then ends the others in order.
+    environment = {**os.environ, **starter(), "PYTHONUNBUFFERED": "1"}
+    sys.stdout.flush()
+    with open(run / LOG, "wb") as log:
+        process = subprocess.Popen(command + ["--forceall"] * force, cwd=run, env=environment, stdin=subprocess.DEVNULL,
+                                   stderr=log, start_new_session=True)  # fmt: skip
+        try:
+            status = process.wait()
+        finally:
+            handlers = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGINT, signal.SIGTERM)}
+            end_descendants()
+            if hasattr(os, "killpg"):  # what a killed Snakemake left is no descendant any more
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            for name, handler in handlers.items():
+                signal.signal(name, handler)
+    if status == 0:
+        return None
+    if failure.exists():
+        return json.loads(failure.read_text(encoding="utf-8"))
+    return {"status": 1, "sentence": f"{_reason(run, status)}; the same command goes on from here, "
+            f"and {_short(run / LOG)} has Snakemake's log."}  # fmt: skip
+
+
+def _reason(run, status):
+    """What ended a pipeline that left no sentence, from Snakemake's log."""
+    log = (run / LOG).read_text(encoding="utf-8", errors="replace")
+    if status < 0:
+        return f"The pipeline was ended by signal {-status}"
+    error = re.search(r"^(?!RuleException|WorkflowError|CalledProcessError)\w*(Error|Exception)\b.*\w.*$", log, re.M)
+    if error:
+        return f"The pipeline stopped ({error[0].strip()})"
+    step = re.search(r"^Command '.* -m vq_lib\.(?:execute )?(\w+)'", log, re.M)
+    return f"{step[1]} was ended from outside" if step else "The pipeline stopped"
+
+
+def publish(study):
+    """Copy report, metrics and the figures that the report shows up to the report's folder; True if any was new.
+
+    The figures are swapped as a whole folder, so that one that the report no longer shows is gone.
+    """
+    news = False
+    for source in (study.html, study.metrics):
+        target = study.published / source.name
+        if source.exists() and not (target.exists() and filecmp.cmp(source, target, shallow=False)):
+            with whole_file(target) as temporary:
+                shutil.copyfile(source, temporary)
+            news = True
+    names = re.findall(r'<figure class="vq-figure" id="figure-([^"]+)"', study.html.read_text(encoding="utf-8"))
+    shown = {html.unescape(name) for name in names}
+    sources = sorted(path for path in study.figures.glob("*") if path.stem in shown)
+    target = study.published / study.figures.name
+    present = sorted(path.name for path in target.glob("*"))
+    _, different, unreadable = filecmp.cmpfiles(study.figures, target, [path.name for path in sources], shallow=False)
+    if present != [path.name for path in sources] or different or unreadable:
+        with whole_folder(target) as temporary:
+            for path in sources:
+                shutil.copyfile(path, temporary / path.name)
+        news = True
+    return news
+
+
+def fail(sentence, status=1):
+    """Leave the reason of a failed step for `vq-lib report`, in the current folder, and end this process."""
+    write_json(FAILURE, {"status": status, "sentence": sentence})
+    sys.exit(status)
+
+
+def read_plan():
+    """The plan in the current folder, which is `run/` for everything that Snakemake starts."""
+    try:
+        return json.loads(Path(PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no {PLAN} in {Path.cwd()}: 'vq-lib report NAME' starts this step.") from None
+
+
+if __name__ == "__main__":
+    end_with_starter()
+    from snakemake.cli import main
+
+    main(sys.argv[1:])

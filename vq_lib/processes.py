@@ -1,0 +1,59 @@
+"""No process outlives the command that started it, however that command ended."""
+
+import os
+import threading
+import time
+
+import psutil
+
+STARTER = "VQ_LIB_STARTER"  # environment: process id and start time of the `vq-lib` at the top
+
+
+def starter():
+    """This process as an entry for the environment of what it starts."""
+    return {STARTER: f"{os.getpid()} {psutil.Process().create_time()}"}
+
+
+def _lives(entry):
+    number, created = entry.split()
+    try:
+        process = psutil.Process(int(number))
+        # Process ids are given again, start times are not. Clock corrections move create_time a little.
+        return abs(process.create_time() - float(created)) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_descendants(patience=3.0):
+    """End every child of this process and theirs: politely, and after `patience` seconds by force."""
+    processes = psutil.Process().children(recursive=True)
+    for process in processes:
+        _signal(process.terminate)
+    _, left = psutil.wait_procs(processes, timeout=patience)
+    for process in left:
+        _signal(process.kill)
+
+
+def _signal(send):
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        pass
+
+
+def end_with_starter():
+    """From now on watch the starter, twice a second; once it is gone, end all descendants and this process.
+
+    Without a starter in the environment (a notebook run by hand) nothing is watched.
+    """
+    entry = os.environ.get(STARTER)
+    if not entry:
+        return
+
+    def watch():
+        while _lives(entry):
+            time.sleep(0.5)
+        end_descendants(patience=1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end_with_starter").start()

@@ -1,0 +1,120 @@
+"""Vector quantisation: the nearest code of a codebook, learned by moving averages or by gradient."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="vq_lib")
+class VectorQuantizer(keras.layers.Layer):
+    r"""Replaces each vector by its nearest code.
+
+    For an encoder output z_e(x) and a codebook e_1 … e_K (van den Oord et al. 2017, arXiv 1711.00937, equations 1–3):
+
+        k(z) = argmin_j ‖z − e_j‖²,    z_q = e_k(z),
+        loss = β ‖z_e − sg(z_q)‖²  [+ ‖sg(z_e) − z_q‖² with codebook="gradient"],
+
+    averaged over all vectors and channels and added with `add_loss`; sg stops the gradient. The output equals z_q, and
+    its gradient goes straight through to z_e. With codebook="ema" the codebook follows running counts and sums of the
+    vectors that chose each code (ibid., appendix A.1, equations 6–8):
+
+        N_j ← γ N_j + (1−γ) n_j,    m_j ← γ m_j + (1−γ) Σ z,    e_j = m_j / N_j.
+
+    Counts start at 1 and sums at the codebook, so that a code nobody chose stays where it is. Distances, codebook and
+    statistics are float32 whatever the policy. Statistics move only with `training=True`.
+
+    Shapes: a batch (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and
+    `encode` gives codes (16, 32, 32), int32.
+
+    Args:
+        codes: K, the number of codes.
+        dim: D, the length of a code.
+        beta: weight β of the commitment term.
+        codebook: "ema" or "gradient".
+        decay: γ of the running statistics.
+        seed: seed of the first codebook, uniform in ±1/K.
+
+    Call arguments:
+        inputs: floats, (..., dim).
+        training: whether statistics move.
+    """
+
+    def __init__(self, codes, dim, beta=0.25, codebook="ema", decay=0.99, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        if codebook not in ("ema", "gradient"):
+            raise ValueError(f"`codebook` (={codebook!r}) must be 'ema' or 'gradient'")
+        if codes < 2 or dim < 1:
+            raise ValueError(f"`codes` (={codes}) must be at least 2 and `dim` (={dim}) at least 1")
+        self.codes, self.dim, self.beta = codes, dim, beta
+        self.codebook, self.decay, self.seed = codebook, decay, seed
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.dim:
+            raise ValueError(f"the last axis of the input (={input_shape[-1]}) must be `dim` (={self.dim})")
+        start = keras.initializers.RandomUniform(-1 / self.codes, 1 / self.codes, seed=self.seed)
+        learned = self.codebook == "gradient"
+        options = {"dtype": "float32", "autocast": False}
+        self.embeddings = self.add_weight(
+            (self.codes, self.dim), start, trainable=learned, name="embeddings", **options
+        )
+        # Counted for both kinds of codebook: the restart of dead codes needs to know who is dead.
+        self.counts = self.add_weight((self.codes,), "ones", trainable=False, name="counts", **options)
+        if not learned:
+            self.sums = self.add_weight((self.codes, self.dim), "zeros", trainable=False, name="sums", **options)
+            self.sums.assign(self.embeddings)
+        self.built = True
+
+    def encode(self, inputs):
+        """The index of the nearest code: (..., dim) floats → (...) int32."""
+        flat = ops.reshape(ops.cast(inputs, "float32"), (-1, self.dim))
+        table = ops.convert_to_tensor(self.embeddings)
+        # ‖z‖² is the same for every code and left out of the comparison.
+        distance = ops.sum(ops.square(table), axis=1) - 2 * ops.matmul(flat, ops.transpose(table))
+        codes = ops.cast(ops.argmin(distance, axis=1), "int32")
+        return ops.reshape(codes, ops.shape(inputs)[:-1])
+
+    def decode(self, codes):
+        """The codes' vectors: (...) int → (..., dim) float32."""
+        return ops.take(ops.convert_to_tensor(self.embeddings), ops.cast(codes, "int32"), axis=0)
+
+    def call(self, inputs, training=False):
+        z = ops.cast(inputs, "float32")
+        codes = ops.stop_gradient(self.encode(z))
+        quantized = self.decode(codes)
+        loss = self.beta * ops.mean(ops.square(z - ops.stop_gradient(quantized)))
+        if self.codebook == "gradient":
+            loss = loss + ops.mean(ops.square(ops.stop_gradient(z) - quantized))
+        self.add_loss(loss)
+        if training:
+            self._follow(ops.stop_gradient(z), codes)
+        straight_through = z + ops.stop_gradient(quantized - z)
+        return ops.cast(straight_through, self.compute_dtype)
+
+    def _follow(self, z, codes):
+        flat, index = ops.reshape(z, (-1, self.dim)), ops.reshape(codes, (-1,))
+        chosen = ops.segment_sum(ops.ones_like(flat[:, 0]), index, num_segments=self.codes)
+        self.counts.assign(self.decay * self.counts + (1 - self.decay) * chosen)
+        if self.codebook == "ema":
+            total = ops.segment_sum(flat, index, num_segments=self.codes)
+            self.sums.assign(self.decay * self.sums + (1 - self.decay) * total)
+            # A code that nobody chose for long has both near 0/0; the floor keeps it finite until it is restarted.
+            self.embeddings.assign(self.sums / ops.maximum(self.counts, 1e-5)[:, None])
+
+    def replace(self, rows, vectors, count=1.0):
+        """Put `vectors` (n, dim) into the codebook at `rows` (n,), as codes with `count` uses. Runs on the host."""
+        if not len(rows):
+            return
+        table, counts = ops.convert_to_numpy(self.embeddings).copy(), ops.convert_to_numpy(self.counts).copy()
+        table[rows], counts[rows] = vectors, count
+        if self.codebook == "ema":
+            sums = ops.convert_to_numpy(self.sums).copy()
+            sums[rows] = vectors * count
+            self.sums.assign(sums)
+        self.embeddings.assign(table)
+        self.counts.assign(counts)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        names = ("codes", "dim", "beta", "codebook", "decay", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,286 @@
+"""A recipe: every setting of a report, checked.
+
+`reports/<name>/recipe.yaml` is read into `Recipe`. An unknown key, a value of the wrong kind or an impossible
+combination stops with one sentence that names the key and, where there is one, the nearest valid name.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from vq_lib.errors import UserError, nearest
+from vq_lib.files import digest
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class People(Section):
+    """How many synthetic people the embedded cohort makes for each split."""
+
+    train: Positive = 96
+    validation: Positive = 12
+    test: Positive = 16
+
+
+class Data(Section):
+    """What the slices are and how large they become."""
+
+    layout: Literal["cohort", "oasis"] | None = Field(
+        None, description="kind of data; none: recognised from the folder"
+    )
+    size: Annotated[int, Field(ge=16, le=1024)] = Field(128, description="side of the square images, in pixels")
+    channels: Literal[1] = Field(1, description="1: grey")
+    people: People | None = Field(None, description="synthetic people per split (cohort only)")
+    slices: Annotated[int, Field(ge=1, le=64)] = Field(16, description="slices per synthetic person (cohort only)")
+    seed: int = Field(0, description="seed of the synthetic people (cohort only)")
+
+
+class Block(Section):
+    """One entry of an encoder or a decoder.
+
+    `conv` shrinks the grid by `stride`; `transpose` (transposed convolution) and `subpixel` (convolution, then
+    depth to space) enlarge it by `stride`; `residual` is `repeat` residual blocks of `filters` channels whose
+    3x3 convolution has `hidden` channels.
+    """
+
+    layer: Literal["conv", "transpose", "subpixel", "residual"]
+    filters: Positive
+    kernel: Positive = 3
+    stride: Positive = 1
+    repeat: Positive = 1
+    hidden: Positive | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _residual_keeps_the_grid(self):
+        if self.layer == "residual" and self.stride != 1:
+            raise ValueError("a residual block keeps the grid: its stride must be 1")
+        return self
+
+
+class Training(Section):
+    """What both trainings share."""
+
+    optimizer: Literal["adam"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="cosine: falls to zero over the planned epochs"
+    )
+    batch: Positive = 32
+    epochs: Positive = 10
+    minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop at this budget, after a whole epoch")
+    patience: Positive | None = Field(None, description="stop after so many epochs without a better validation loss")
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the device has it"
+    )
+
+
+class VQVAE(Training):
+    """Encoder, codebook and decoder."""
+
+    encoder: list[Block]
+    decoder: list[Block]
+    activation: Literal["relu", "silu"] = "relu"
+    normalise: Literal["zero", "centred"] = Field(
+        "zero", description="zero: black is 0, as the padding of the convolutions; centred: it is -0.5"
+    )
+    output: Literal["transpose", "conv"] = Field(
+        "transpose", description="kind of the last 3x3 layer, to the image's channels"
+    )
+    codes: Annotated[int, Field(ge=2, le=65536)] = Field(512, description="K, the number of codes")
+    code_dim: Positive = Field(8, description="D, the length of a code")
+    codebook: Literal["ema", "gradient"] = Field("ema", description="how the codebook learns")
+    decay: Rate = Field(0.99, description="of the EMA codebook")
+    restart: Annotated[float, Field(ge=0)] | None = Field(
+        0.1, description="restart a code used less than this share of an even use; none: never"
+    )
+    loss: Literal["mse", "clipped_mse"] = Field(
+        "mse", description="clipped_mse: black may overshoot below black, white above"
+    )
+    beta: Annotated[float, Field(ge=0)] = Field(0.25, description="weight of the commitment term")
+
+    @pydantic.model_validator(mode="after")
+    def _decoder_undoes_encoder(self):
+        down = factor(self.encoder, "encoder", {"transpose", "subpixel"})
+        up = factor(self.decoder, "decoder", set())
+        if down != up:
+            raise ValueError(f"the encoder shrinks images {down} times but the decoder enlarges them {up} times")
+        return self
+
+    @property
+    def factor(self):
+        """How many pixels of a side one code stands for."""
+        return factor(self.encoder, "encoder", set())
+
+
+def factor(blocks, name, banned):
+    """Product of the strides of `blocks`; `banned` layers may not have one above 1."""
+    product = 1
+    for block in blocks:
+        if block.stride > 1 and block.layer in banned:
+            raise ValueError(f"'{block.layer}' enlarges the grid and has no place in the {name}")
+        if block.stride > 1 and name == "decoder" and block.layer == "conv":
+            raise ValueError("'conv' with a stride shrinks the grid and has no place in the decoder")
+        product *= block.stride
+    return product
+
+
+class Prior(Training):
+    """The model of the code grid."""
+
+    name: Literal["pixelcnn"] = "pixelcnn"
+    embedding: Positive | None = Field(None, description="length of a code's embedding; none: one-hot codes")
+    kernel: Annotated[int, Field(ge=3)] = Field(7, description="side of the first layer's mask-A kernel")
+    filters: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    blocks: Positive = Field(2, description="residual blocks")
+    head: Annotated[int, Field(ge=0)] = Field(2, description="1x1 layers before the logits")
+    head_filters: Positive | None = Field(None, description="their width; none: as filters")
+    position: bool = Field(False, description="a learned bias for each grid cell")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @pydantic.field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel):
+        if kernel % 2 == 0:
+            raise ValueError("a masked kernel has a centre, so its side must be odd")
+        return kernel
+
+
+class Evaluation(Section):
+    """What notebook 04 draws and counts."""
+
+    samples: Positive = Field(64, description="images to generate")
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    seed: int = 0
+
+
+class Recipe(Section):
+    """Everything that decides what a report says."""
+
+    title: str
+    data: Data
+    vqvae: VQVAE
+    prior: Prior | None = None
+    evaluation: Evaluation = Evaluation()
+
+    @pydantic.model_validator(mode="after")
+    def _size_fits(self):
+        if self.data.size % self.vqvae.factor:
+            raise ValueError(
+                f"data.size (={self.data.size}) must be divisible by the encoder's total stride (={self.vqvae.factor})"
+            )
+        return self
+
+    @property
+    def sha256(self):
+        return digest(self.model_dump(mode="json"))
+
+    def section(self, name):
+        """One section as plain values, to be hashed or handed to Snakemake."""
+        value = getattr(self, name)
+        return None if value is None else value.model_dump(mode="json")
+
+    def settings(self):
+        """`(key, value)` of every setting in dotted form, blocks in one line each."""
+        rows = []
+
+        def walk(value, key):
+            if isinstance(value, dict) and "layer" not in value:
+                for name, inner in value.items():
+                    walk(inner, f"{key}.{name}" if key else name)
+            elif isinstance(value, list):
+                for number, inner in enumerate(value):
+                    walk(inner, f"{key}[{number}]")
+            elif isinstance(value, dict):
+                rows.append((key, ", ".join(f"{name} {inner}" for name, inner in value.items() if inner is not None)))
+            else:
+                rows.append((key, value))
+
+        walk(self.model_dump(mode="json"), "")
+        return rows
+
+
+def load(path, overrides=""):
+    """The recipe in the file `path`, changed by `overrides` such as `"vqvae.epochs=2 prior.epochs=2"`.
+
+    Raises:
+        UserError: the file is missing or no YAML, a key is unknown, or a value is impossible.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no recipe {path}: copy one, for example reports/demo/recipe.yaml.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The recipe {path} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        place = f", line {where.line + 1}" if where else ""
+        raise UserError(f"{path}{place}: not valid YAML ({getattr(error, 'problem', error)}).") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold sections such as data: and vqvae:, as reports/demo/recipe.yaml does.")
+    for item in overrides.split():
+        _override(values, item)
+    try:
+        return Recipe.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path}: {_sentence(error.errors()[0])}") from None
+
+
+def _override(values, item):
+    key, equals, text = item.partition("=")
+    if not equals or not key or not text:
+        raise UserError(f"The override {item!r} must have the form section.key=value, such as vqvae.epochs=2.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        values = values[parent]
+        if not isinstance(values, dict):
+            raise UserError(f"The override {item!r} goes too deep: {parent!r} is a value, not a section.")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"The value of the override {item!r} is not valid YAML.") from None
+
+
+def _section_at(location):
+    """The model class that holds the last key of a pydantic error location, or None."""
+    model = Recipe
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            return None
+        found = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((kind for kind in found if isinstance(kind, type) and issubclass(kind, Section)), None)
+    return model
+
+
+def _sentence(error):
+    location = error["loc"]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        model = _section_at(location)
+        names = list(model.model_fields) if model else []
+        known = f" Known here: {', '.join(names)}." if names and not nearest(location[-1], names) else ""
+        return f"unknown key '{key}'.{nearest(location[-1], names)}{known}"
+    if error["type"] == "missing":
+        return f"the key '{key}' is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "literal_error":
+        message = message[0].lower() + message[1:]
+        choices = error["ctx"]["expected"].split("'")
+        return f"'{key}' is {error['input']!r}: {message}.{nearest(error['input'], choices)}"
+    if error["type"] == "value_error":
+        return f"{key + ': ' if key else ''}{message}."
+    return f"'{key}' is {error['input']!r}: {message[0].lower() + message[1:]}."
