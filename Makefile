@@ -5,7 +5,7 @@ DATA ?=
 SET ?=
 .DEFAULT_GOAL := report
 .DELETE_ON_ERROR:
-.PHONY: report test lab .venv
+.PHONY: report test bench lab readme .venv
 
 # A misspelt variable (make report REPROT=mine) would pass unseen.
 KNOWN := PYTHON REPORT DATA SET
@@ -22,6 +22,9 @@ export VQ_SET = $(value SET)
 
 report: .venv/.whole
 	@$(BIN)/vq-lib report "$$VQ_REPORT" --data="$$VQ_DATA" --set="$$VQ_SET"
+
+bench: .venv/.whole
+	@$(BIN)/python -m vq_lib.bench
 
 test: .venv/.tested
 	@$(BIN)/python -m pytest
@@ -47,3 +50,6 @@ comma := ,
 .venv/.tested: .venv/.whole
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
 	@touch $@
+
+readme: .venv/.whole
+	@$(BIN)/python -m vq_lib.readme

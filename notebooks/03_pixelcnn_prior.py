@@ -125,8 +125,8 @@ if prior is not None:
 # %% [markdown]
 # ## Where the bits go
 #
-# *What to look for.* Background costs nothing. The most expensive cells are those that nothing before them announces:
-# the folds of the cortex, not its outline.
+# *What to look for.* Background costs next to nothing. The most expensive cells are those that nothing before them
+# announces; where a whole region is bright, the prior knows little more than what is usual there.
 
 # %%
 if prior is not None:

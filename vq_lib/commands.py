@@ -14,7 +14,25 @@ from vq_lib.errors import UserError
 from vq_lib.study import Study
 
 IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _keras():
+    """Keras, imported and its device found while file descriptor 2 leads nowhere.
+
+    TensorFlow's C++ writes a page of logs there on its way up, whatever its log level; an error in Python is still raised.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import keras
+
+        keras.ops.zeros(1)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    return keras
 
 
 def _model(path, kind):
@@ -22,8 +40,7 @@ def _model(path, kind):
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no model file {path}.")
-    import keras
-
+    keras = _keras()
     from vq_lib.pixelcnn import PixelCNN
     from vq_lib.vqvae import VQVAE
 
@@ -46,7 +63,7 @@ def _models(args, prior=False):
     found = []
     for name, stage, kind in (("vqvae", study.vqvae, "VQ-VAE"), ("prior", study.prior, "prior"))[: 2 if prior else 1]:
         # A model that was just trained comes before the published one of the same report.
-        places = [stage / "model.keras", study.published / "models" / f"{name}.keras"]
+        places = [stage / "model.keras", study.models / f"{name}.keras"]
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             raise UserError(

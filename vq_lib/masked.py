@@ -19,8 +19,8 @@ class MaskedConv2D(keras.layers.Layer):
     """A convolution over the past (van den Oord et al. 2016, arXiv 1601.06759, section 3.3).
 
     out[r, c] = act(bias + Σ W[i, j] · x[r+i, c+j]) over the offsets (i, j) before (0, 0) in raster order (mask "A"),
-    or up to and with it (mask "B"). Only the rows up to the centre are stored; the mask multiplies the last of them on every
-    use and never overwrites the weights. Outside the grid x is zero.
+    or up to and with it (mask "B"). Only the rows up to the centre are stored; the mask multiplies the last of them on
+    every use and never overwrites the weights. Outside the grid x is zero.
 
     Shapes: `call`: (B, h, w, C) → (B, h, w, filters); `step`: (B, C) → (B, filters).
 

@@ -39,7 +39,7 @@ LOG = "snakemake.log"
 
 
 def build(report, data="", overrides="", force=False, notebooks=REPOSITORY / "notebooks"):
-    """Bring `report.html`, `metrics.json` and `figures/` of a report up to date; return the exit status.
+    """Bring `report.html`, `metrics.json`, `figures/` and `models/` of a report up to date; return the exit status.
 
     Args:
         report, data, overrides: as for `Study`.
@@ -155,13 +155,14 @@ def _reason(run, status):
 
 
 def publish(study):
-    """Copy report, metrics and the figures that the report shows up to the report's folder; True if any was new.
+    """Copy report, metrics, models and the figures that the report shows up to the report's folder; True if any is new.
 
     The figures are swapped as a whole folder, so that one that the report no longer shows is gone.
     """
     news = False
-    for source in (study.html, study.metrics):
-        target = study.published / source.name
+    copies = {source: study.published / source.name for source in (study.html, study.metrics)}
+    copies |= {stage / "model.keras": study.models / f"{stage.name}.keras" for stage in (study.vqvae, study.prior)}
+    for source, target in copies.items():
         if source.exists() and not (target.exists() and filecmp.cmp(source, target, shallow=False)):
             with whole_file(target) as temporary:
                 shutil.copyfile(source, temporary)

@@ -40,7 +40,7 @@ class Data(Section):
     channels: Literal[1] = Field(1, description="1: grey")
     people: People | None = Field(None, description="synthetic people per split (cohort only)")
     slices: Annotated[int, Field(ge=1, le=64)] = Field(16, description="slices per synthetic person (cohort only)")
-    seed: int = Field(0, description="seed of the synthetic people (cohort only)")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the synthetic people (cohort only)")
 
 
 class Block(Section):
@@ -77,7 +77,7 @@ class Training(Section):
     epochs: Positive = 10
     minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop at this budget, after a whole epoch")
     patience: Positive | None = Field(None, description="stop after so many epochs without a better validation loss")
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device has it"
     )
@@ -159,7 +159,7 @@ class Evaluation(Section):
 
     samples: Positive = Field(64, description="images to generate")
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Recipe(Section):

@@ -1,6 +1,7 @@
 """The stages of a report, from slices to metrics: what the notebooks call, and the files that pass between them."""
 
 import csv
+import logging
 import time
 import zipfile
 
@@ -13,6 +14,9 @@ from vq_lib.codebook import CodebookKeeper, Watch
 from vq_lib.errors import UserError
 from vq_lib.pixelcnn import PixelCNN
 from vq_lib.vqvae import VQVAE, as_float32
+
+# Several models that each run once for the first time look to TensorFlow like one that is traced again and again.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 FORMAT = 1  # raised when a change of the code makes what an earlier version trained unusable
 

@@ -1,7 +1,6 @@
 """Where everything of one report lies: the only module that knows the paths."""
 
 import os
-from functools import cached_property
 from pathlib import Path
 
 from vq_lib import recipe as recipes
@@ -55,7 +54,5 @@ class Study:
         self.metrics = self.run / "metrics.json"
         self.html = self.run / "report.html"
 
-    @cached_property
-    def published(self):
-        """The folder of the finished report: where `report.html`, `metrics.json`, `figures/`, `models/` end up."""
-        return self.folder
+        self.published = self.folder  # where report.html, metrics.json and figures/ end up
+        self.models = self.folder / "models"  # and vqvae.keras and prior.keras

@@ -16,22 +16,27 @@ NAMES = {
 }
 
 
-def on_one_axis(baselines, vqvae):
+def on_one_axis(baselines, vqvae, rate):
     """SSIM and foreground SSIM of this model and all baselines on one axis each."""
     figure, both = figures.new(9, 3.2, columns=2, sharey=True)
-    rungs = [(NAMES[name], value) for name, value in baselines.items()]
+    rungs = [(_with_rate(name, value), value) for name, value in baselines.items()]
     for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
         values = [value[score] for _, value in rungs]
         bars = axes.barh([name for name, _ in rungs], values, color=COLOURS["baseline"], height=0.65)
         axes.bar_label(bars, fmt=" %.3f", fontsize=9)
         own = vqvae[score]
         errors = [[own["mean"] - own["low"]], [own["high"] - own["mean"]]]
-        bar = axes.barh(["this VQ-VAE"], [own["mean"]], xerr=errors, color=COLOURS["model"], height=0.65)
+        bar = axes.barh([f"this VQ-VAE, {rate:.2f} bpp"], [own["mean"]], xerr=errors, color=COLOURS["model"], height=0.65)
         axes.bar_label(bar, labels=[f" {own['mean']:.3f}"], fontsize=9)
         axes.set(title=title, xlim=(0, 1.15), xticks=np.arange(0, 1.01, 0.2))
         axes.grid(axis="y", visible=False)
     both[0].invert_yaxis()
     return figure
+
+
+def _with_rate(name, value):
+    rate = value.get("bits_per_pixel")
+    return NAMES[name] if rate is None else f"{NAMES[name]}, {rate:.2f} bpp"
 
 
 def by_position(positions, scores, reference):

@@ -10,8 +10,9 @@ def curves(history, position_unigram):
     """Bits per code over epochs, beside the baseline that matters."""
     figure, axes = figures.new(6.5, 3)
     epochs = history["epoch"]
+    marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
     for name, label, colour in (("loss", "training (with dropout)", "train"), ("val_loss", "validation", "validation")):
-        axes.plot(epochs, history[name] / np.log(2), color=COLOURS[colour], label=label)
+        axes.plot(epochs, history[name] / np.log(2), color=COLOURS[colour], marker=marker, label=label)
     axes.axhline(position_unigram, color=COLOURS["baseline"], ls="--", label="position unigram, test")
     axes.set(xlabel="epoch", ylabel="bits per code", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -10,16 +10,17 @@ def curves(history):
     """Loss, validation SSIM and codebook use over epochs, from the columns of `history.csv`."""
     figure, (loss, quality, codes) = figures.new(9, 3, columns=3)
     epochs = history["epoch"]
-    loss.plot(epochs, history["loss"], color=COLOURS["train"], label="training")
-    loss.plot(epochs, history["val_loss"], color=COLOURS["validation"], label="validation")
+    marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
+    loss.plot(epochs, history["loss"], color=COLOURS["train"], marker=marker, label="training")
+    loss.plot(epochs, history["val_loss"], color=COLOURS["validation"], marker=marker, label="validation")
     loss.set(title="Loss", yscale="log")
-    quality.plot(epochs, history["val_ssim"], color=COLOURS["validation"], label="whole slice")
-    quality.plot(epochs, history["val_ssim_foreground"], color=COLOURS["validation"], ls="--", label="foreground")
+    quality.plot(epochs, history["val_ssim"], color=COLOURS["validation"], marker=marker, label="whole slice")
+    quality.plot(epochs, history["val_ssim_foreground"], color=COLOURS["validation"], ls="--", marker=marker, label="foreground")
     quality.set(title="Validation SSIM", ylim=(None, 1))
-    codes.plot(epochs, history["val_perplexity"], color=COLOURS["validation"], label="perplexity")
+    codes.plot(epochs, history["val_perplexity"], color=COLOURS["validation"], marker=marker, label="perplexity")
     codes.set(title="Codes in use (validation)", ylim=(0, None))
     share = codes.twinx()
-    share.plot(epochs, 100 * history["val_usage"], color=COLOURS["baseline"], ls=":", label="used at all, %")
+    share.plot(epochs, 100 * history["val_usage"], color=COLOURS["baseline"], ls=":", marker=marker, label="used at all, %")
     share.set(ylim=(0, 105))
     share.grid(False)
     codes.legend([codes.lines[0], share.lines[0]], ["perplexity (left)", "used at all, % (right)"], loc="lower right")

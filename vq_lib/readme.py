@@ -1,0 +1,52 @@
+"""`make readme`: the README's table of results, written from the published `metrics.json` files."""
+
+import json
+import re
+
+from vq_lib.study import REPOSITORY
+
+BEGIN, END = "<!-- results: written by make readme -->", "<!-- end of results -->"
+
+
+def _row(path):
+    document = json.loads(path.read_text(encoding="utf-8"))
+    vqvae, prior, seconds = document["vqvae"], document.get("prior"), document["provenance"]["seconds"]
+    best = max((b["ssim"], name) for name, b in document["baselines"].items() if "bits_per_pixel" not in b)
+    codecs = {name: b for name, b in document["baselines"].items() if "bits_per_pixel" in b}
+    rival = max(codecs, key=lambda name: codecs[name]["ssim"], default=None)
+    bits = [f"{prior['bits_per_code']['test']:.2f} ({prior['baselines_bits_per_code']['position_unigram']:.2f})"] if prior else ["–"]
+    score = "{mean:.3f} ({low:.3f}–{high:.3f})".format
+    test = document["data"]["test"]
+    return [
+        f"[{document['report']}](reports/{path.parent.name}/report.html)",
+        f"{test['images']} slices of {test['people']} people",
+        score(**vqvae["ssim"]),
+        score(**vqvae["ssim_foreground"]),
+        f"{best[0]:.3f}, {best[1].replace('_', ' ')}",
+        f"{codecs[rival]['ssim']:.3f}, {rival.upper()} at {codecs[rival]['bits_per_pixel']:.2f} bpp" if rival else "–",
+        *bits,
+        f"{sum(seconds.get(stage, 0) for stage in ('vqvae', 'prior')) / 60:.0f} min, {document['provenance']['device']}",
+    ]
+
+
+def table():
+    """The table in Markdown: a row for each published report."""
+    header = ["report", "test", "SSIM (95%)", "foreground SSIM (95%)", "best SSIM without a model", "best codec's SSIM",
+              "bits per code (position unigram)", "training"]  # fmt: skip
+    rows = [_row(path) for path in sorted((REPOSITORY / "reports").glob("*/metrics.json")) if _published(path)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+
+
+def _published(path):
+    """Whether the README names the report: a user's own reports stay out of it."""
+    return f"`{path.parent.name}`" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def written():
+    """The README as it should be."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    return re.sub(f"(?<={BEGIN}\n).*?(?={END})", lambda _: table() + "\n", text, flags=re.S)
+
+
+if __name__ == "__main__":
+    (REPOSITORY / "README.md").write_text(written(), encoding="utf-8")
