@@ -22,6 +22,8 @@ import sys
 import time
 from pathlib import Path
 
+from vq_lib import data as datasets
+from vq_lib.card import card
 from vq_lib.errors import UserError
 from vq_lib.files import lock, whole_file, whole_folder, write_json
 from vq_lib.processes import end_descendants, end_with_starter, starter
@@ -50,8 +52,6 @@ def build(report, data="", overrides="", force=False, notebooks=REPOSITORY / "no
     Raises:
         UserError: the recipe or the data are not right, or the report is being built by another process.
     """
-    from vq_lib import data as datasets
-
     started = time.monotonic()
     study = Study(report, data, overrides)
     signature = datasets.check(study.recipe, study.data_folder)
@@ -155,7 +155,7 @@ def _reason(run, status):
 
 
 def publish(study):
-    """Copy report, metrics, models and the figures that the report shows up to the report's folder; True if any is new.
+    """Copy report, metrics, models with their card, and the figures that the report shows up to the report's folder; True if any is new.
 
     The figures are swapped as a whole folder, so that one that the report no longer shows is gone.
     """
@@ -167,6 +167,9 @@ def publish(study):
             with whole_file(target) as temporary:
                 shutil.copyfile(source, temporary)
             news = True
+    metrics = json.loads(study.metrics.read_text(encoding="utf-8"))
+    with whole_file(study.models / "README.md") as temporary:
+        temporary.write_text(card(study, metrics, datasets.acknowledgement(study)), encoding="utf-8")
     names = re.findall(r'<figure class="vq-figure" id="figure-([^"]+)"', study.html.read_text(encoding="utf-8"))
     shown = {html.unescape(name) for name in names}
     sources = sorted(path for path in study.figures.glob("*") if path.stem in shown)

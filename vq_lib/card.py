@@ -1,0 +1,46 @@
+"""The model card beside published models: what they are, what they were trained on, how good they are, their limits."""
+
+TEMPLATE = """# {title}: the models
+
+Written by `vq-lib report {name}` from `../metrics.json`; the whole story is in `../report.html`.
+
+| file | what it is |
+|---|---|
+| `vqvae.keras` | VQ-VAE, {size}×{size} grey slices to {grid} codes of {codes}; {parameters:,} parameters |
+{prior_row}
+Float32, without optimizer state; they load with `keras.saving.load_model` once `vq_lib` is imported, in safe mode.
+
+```sh
+{commands}
+```
+
+**Trained on** {train} training people; {validation} others chose the epoch. {acknowledgement}
+
+**Measured on** {test} test people, of whom neither model saw a slice (95% intervals over people): SSIM {ssim},
+foreground SSIM {foreground}, PSNR {psnr} dB; {usage:.1%} of the codes are used.{prior_bits}
+
+**Not for** diagnosis, nor for any statement about a patient. A reconstruction can drop or invent small findings, and
+other scanners, sequences, planes or preprocessing than the training slices' were not tried.
+"""
+
+
+def card(study, metrics, acknowledgement):
+    """The card as Markdown, for a finished `study` with its `metrics.json` as a dict."""
+    vqvae, prior, counts = metrics["vqvae"], metrics.get("prior"), metrics["data"]
+    recipe = study.recipe
+    side = recipe.data.size // recipe.vqvae.factor
+    interval = "{mean:.3f} ({low:.3f}–{high:.3f})".format
+    commands = [f"vq-lib reconstruct --report {study.name} slice.png --out reconstructions"]
+    prior_row = prior_bits = ""
+    if prior:
+        commands.append(f"vq-lib generate --report {study.name} -n 16 --out samples.png")
+        prior_row = f"| `prior.keras` | {prior['name']} over the codes; {prior['parameters']:,} parameters |\n"
+        prior_bits = (f" The prior needs {prior['bits_per_code']['test']:.2f} bits a code, where frequencies of each "
+                      f"grid cell need {prior['baselines_bits_per_code']['position_unigram']:.2f}.")  # fmt: skip
+    return TEMPLATE.format(
+        title=recipe.title, name=study.name, size=recipe.data.size, grid=f"{side}×{side}", codes=recipe.vqvae.codes,
+        parameters=sum(vqvae["parameters"].values()), prior_row=prior_row, commands="\n".join(commands),
+        acknowledgement=acknowledgement, ssim=interval(**vqvae["ssim"]), foreground=interval(**vqvae["ssim_foreground"]),
+        psnr="{mean:.1f}".format(**vqvae["psnr"]), usage=vqvae["codebook_usage"], prior_bits=prior_bits,
+        **{split: counts[split]["people"] for split in ("train", "validation", "test")},
+    )  # fmt: skip
