@@ -29,7 +29,7 @@ def card(study, metrics, acknowledgement):
     vqvae, prior, counts = metrics["vqvae"], metrics.get("prior"), metrics["data"]
     recipe = study.recipe
     side = recipe.data.size // recipe.vqvae.factor
-    interval = "{mean:.3f} ({low:.3f}–{high:.3f})".format
+    ssim, foreground = ("{mean:.3f} ({low:.3f}–{high:.3f})".format(**vqvae[key]) for key in ("ssim", "ssim_foreground"))
     commands = [f"vq-lib reconstruct --report {study.name} slice.png --out reconstructions"]
     prior_row = prior_bits = ""
     if prior:
@@ -40,7 +40,7 @@ def card(study, metrics, acknowledgement):
     return TEMPLATE.format(
         title=recipe.title, name=study.name, size=recipe.data.size, grid=f"{side}×{side}", codes=recipe.vqvae.codes,
         parameters=sum(vqvae["parameters"].values()), prior_row=prior_row, commands="\n".join(commands),
-        acknowledgement=acknowledgement, ssim=interval(**vqvae["ssim"]), foreground=interval(**vqvae["ssim_foreground"]),
+        acknowledgement=acknowledgement, ssim=ssim, foreground=foreground,
         psnr="{mean:.1f}".format(**vqvae["psnr"]), usage=vqvae["codebook_usage"], prior_bits=prior_bits,
         **{split: counts[split]["people"] for split in ("train", "validation", "test")},
     )  # fmt: skip

@@ -19,7 +19,8 @@ IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 def _keras():
     """Keras, imported and its device found while file descriptor 2 leads nowhere.
 
-    TensorFlow's C++ writes a page of logs there on its way up, whatever its log level; an error in Python is still raised.
+    TensorFlow's C++ writes a page of logs there on its way up, whatever its log level; an error in Python is still
+    raised.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -155,7 +155,9 @@ def _reason(run, status):
 
 
 def publish(study):
-    """Copy report, metrics, models with their card, and the figures that the report shows up to the report's folder; True if any is new.
+    """Copy what is finished up to the report's folder; True if any is new.
+
+    That is the report, its metrics, the models and their card, and the figures that the report shows.
 
     The figures are swapped as a whole folder, so that one that the report no longer shows is gone.
     """

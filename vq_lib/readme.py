@@ -14,7 +14,9 @@ def _row(path):
     best = max((b["ssim"], name) for name, b in document["baselines"].items() if "bits_per_pixel" not in b)
     codecs = {name: b for name, b in document["baselines"].items() if "bits_per_pixel" in b}
     rival = max(codecs, key=lambda name: codecs[name]["ssim"], default=None)
-    bits = [f"{prior['bits_per_code']['test']:.2f} ({prior['baselines_bits_per_code']['position_unigram']:.2f})"] if prior else ["–"]
+    bits = "–"
+    if prior:
+        bits = f"{prior['bits_per_code']['test']:.2f} ({prior['baselines_bits_per_code']['position_unigram']:.2f})"
     score = "{mean:.3f} ({low:.3f}–{high:.3f})".format
     test = document["data"]["test"]
     return [
@@ -24,8 +26,8 @@ def _row(path):
         score(**vqvae["ssim_foreground"]),
         f"{best[0]:.3f}, {best[1].replace('_', ' ')}",
         f"{codecs[rival]['ssim']:.3f}, {rival.upper()} at {codecs[rival]['bits_per_pixel']:.2f} bpp" if rival else "–",
-        *bits,
-        f"{sum(seconds.get(stage, 0) for stage in ('vqvae', 'prior')) / 60:.0f} min, {document['provenance']['device']}",
+        bits,
+        f"{(seconds['vqvae'] + seconds.get('prior', 0)) / 60:.0f} min, {document['provenance']['device']}",
     ]
 
 

@@ -26,7 +26,8 @@ def on_one_axis(baselines, vqvae, rate):
         axes.bar_label(bars, fmt=" %.3f", fontsize=9)
         own = vqvae[score]
         errors = [[own["mean"] - own["low"]], [own["high"] - own["mean"]]]
-        bar = axes.barh([f"this VQ-VAE, {rate:.2f} bpp"], [own["mean"]], xerr=errors, color=COLOURS["model"], height=0.65)
+        name, colour = f"this VQ-VAE, {rate:.2f} bpp", COLOURS["model"]
+        bar = axes.barh([name], [own["mean"]], xerr=errors, color=colour, height=0.65)
         axes.bar_label(bar, labels=[f" {own['mean']:.3f}"], fontsize=9)
         axes.set(title=title, xlim=(0, 1.15), xticks=np.arange(0, 1.01, 0.2))
         axes.grid(axis="y", visible=False)

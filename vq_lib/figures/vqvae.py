@@ -15,12 +15,14 @@ def curves(history):
     loss.plot(epochs, history["val_loss"], color=COLOURS["validation"], marker=marker, label="validation")
     loss.set(title="Loss", yscale="log")
     quality.plot(epochs, history["val_ssim"], color=COLOURS["validation"], marker=marker, label="whole slice")
-    quality.plot(epochs, history["val_ssim_foreground"], color=COLOURS["validation"], ls="--", marker=marker, label="foreground")
+    foreground = history["val_ssim_foreground"]
+    quality.plot(epochs, foreground, color=COLOURS["validation"], ls="--", marker=marker, label="foreground")
     quality.set(title="Validation SSIM", ylim=(None, 1))
     codes.plot(epochs, history["val_perplexity"], color=COLOURS["validation"], marker=marker, label="perplexity")
     codes.set(title="Codes in use (validation)", ylim=(0, None))
     share = codes.twinx()
-    share.plot(epochs, 100 * history["val_usage"], color=COLOURS["baseline"], ls=":", marker=marker, label="used at all, %")
+    used = 100 * history["val_usage"]
+    share.plot(epochs, used, color=COLOURS["baseline"], ls=":", marker=marker, label="used at all, %")
     share.set(ylim=(0, 105))
     share.grid(False)
     codes.legend([codes.lines[0], share.lines[0]], ["perplexity (left)", "used at all, % (right)"], loc="lower right")
