@@ -22,6 +22,7 @@ def _keras():
     TensorFlow's C++ writes a page of logs there on its way up, whatever its log level; an error in Python is still
     raised.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what it logs later heeds this
     sys.stderr.flush()
     kept = os.dup(2)
     try:
