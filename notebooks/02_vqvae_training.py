@@ -28,7 +28,7 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 from vq_lib import data as datasets
-from vq_lib import figures, metrics, stages
+from vq_lib import figures, metrics, stages, sweep
 from vq_lib.figures import vqvae as draw
 from vq_lib.study import Study
 
@@ -41,7 +41,7 @@ figures.settings(study)
 # An encoder turns the image $x$ into a grid of vectors $z_e(x)$. Each vector is replaced by the nearest of $K$ codebook
 # vectors $e_1, \dots, e_K$, and a decoder draws the image $\hat x$ from what is left:
 #
-# $$k(z) = \arg\min_j \lVert z - e_j \rVert^2, \qquad z_q = e_{k(z)}, \qquad \hat x = D(z_q).$$
+# $$k(z) = \operatorname{argmin}_j \lVert z - e_j \rVert^2, \qquad z_q = e_{k(z)}, \qquad \hat x = D(z_q).$$
 #
 # Three things have to learn at once (van den Oord et al. 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937)):
 #
@@ -51,18 +51,20 @@ figures.settings(study)
 # * **the codebook**, by following the running mean of the vectors that chose each code (an exponential moving
 #   average with decay $\gamma$), or by gradient, as the recipe says.
 #
-# $$L = \frac{\lVert x - \hat x \rVert^2}{\operatorname{Var}(x)} + \beta \lVert z_e - \operatorname{sg}(z_q) \rVert^2$$
+# $$L = \frac{\lVert x - \hat x \rVert^2}{\operatorname{Var}(x)}
+# + \lambda \bigl(1 - \operatorname{SSIM}(x, \hat x)\bigr) + \beta \lVert z_e - \operatorname{sg}(z_q) \rVert^2$$
 #
 # Dividing by the variance of the training images makes the first term a share: 1 is what the mean grey level
-# scores, 0 is perfect.
+# scores, 0 is perfect. The second term is there where the recipe's `structure`, $\lambda$, is above zero; the model
+# then trains on what it is scored by, so PSNR, which it does not train on, is quoted beside every SSIM.
 
 # %%
 slices = datasets.load(study)
 model, codes, summary = stages.train_vqvae(study, slices)
 
 # %% [markdown]
-# The images go in as grey levels from 0 to 255; the model itself brings them to $[-0.5, 0.5]$ and its output back to
-# $[0, 1]$, so that nobody who loads it can get the normalisation wrong.
+# The images go in as grey levels from 0 to 255; the model itself brings them to $[0, 1]$, or to $[-0.5, 0.5]$ with
+# `normalise: centred`, and its output back to $[0, 1]$, so that nobody who loads it can get the normalisation wrong.
 
 # %%
 done, planned = summary["epochs"]["done"], summary["epochs"]["planned"]
@@ -143,6 +145,19 @@ figures.show(
     f"{100 * used:.0f}% of {size} codes are used; perplexity {metrics.perplexity(grids, size):.0f} over all cells and "
     f"{metrics.perplexity(grids[foreground], size):.0f} over foreground cells.",
 )  # fmt: skip
+
+# %% [markdown]
+# ## What was tried
+#
+# *What to look for.* One thing is changed at a time and the model trained again for a short while; the validation
+# people judge, so that the test people choose nothing. `vq-lib sweep` makes this table from the report's `sweep.yaml`.
+
+# %%
+tried = sweep.table(study)
+if tried is None:
+    print(f"{study.name} has no sweep.")
+else:
+    display(figures.table(*tried, sweep.load(study).conclusion))
 
 # %% [markdown]
 # **Next:** notebook 3 learns which grids of codes are brains.

@@ -43,6 +43,7 @@ def test_structure(soup):
     assert all(figure.find("figcaption").get_text(strip=True) for figure in soup.select("figure.vq-figure"))
     assert all(code.find_parent("details") for code in soup.select("div.highlight"))
     assert soup.find("math") and "$$" not in soup.main.get_text()
+    assert not any("\\" in formula.get_text() for formula in soup.find_all("math")), "a command was not understood"
     cards = [name.get_text() for name in soup.select(".cards dt")]
     assert cards[:3] == ["Test SSIM", "Foreground SSIM", "PSNR"] and cards[-1] == "People"
     assert "keras" in soup.find("footer").get_text()

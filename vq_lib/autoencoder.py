@@ -110,10 +110,17 @@ def encoder(blocks, image_shape, code_dim, activation="relu", offset=0.0, dtype=
     return keras.Sequential([keras.Input(image_shape, dtype="uint8"), *layers], name="encoder")
 
 
-def decoder(blocks, grid_shape, channels, activation="relu", output="transpose", dtype="float32"):
-    """Quantised vectors (B, h, w, D) → images (B, H, W, channels), short of the offset: `blocks`, then a linear 3x3."""
-    last = {"transpose": keras.layers.Conv2DTranspose, "conv": keras.layers.Conv2D}[output]
-    layers = [*_layers(blocks, activation, dtype), last(channels, 3, padding="same", dtype=dtype)]
+def decoder(blocks, grid_shape, channels, activation="relu", output="transpose", final="linear", dtype="float32"):
+    """Quantised vectors (B, h, w, D) → images (B, H, W, channels), short of the offset.
+
+    `blocks`, then a 3x3 layer of the kind `output` with the activation `final`. With output="block" the last of
+    `blocks` gives the image itself and there is no further layer.
+    """
+    if output == "block":
+        layers = [*_layers(blocks[:-1], activation, dtype), *_layers(blocks[-1:], final, dtype)]
+    else:
+        last = {"transpose": keras.layers.Conv2DTranspose, "conv": keras.layers.Conv2D}[output]
+        layers = [*_layers(blocks, activation, dtype), last(channels, 3, padding="same", activation=final, dtype=dtype)]
     return keras.Sequential([keras.Input(grid_shape), *layers], name="decoder")
 
 

@@ -46,6 +46,11 @@ def parser():
                         help='changes to the recipe, such as "vqvae.epochs=2 prior.epochs=2"')  # fmt: skip
     report.add_argument("--force", action="store_true", help="run every notebook again, also where nothing changed")
 
+    sweep = command("sweep", "Train the VQ-VAE of a report with one thing changed at a time (its sweep.yaml).",
+                    "vq-lib sweep oasis-best --data folder")  # fmt: skip
+    sweep.add_argument("report", metavar="NAME", help="a report with a sweep.yaml, or the folder of one")
+    sweep.add_argument("--data", metavar="DIR", default="", help="folder of the images")
+
     reconstruct = command("reconstruct", "Write reconstructions of images and print their SSIM.",
                           "vq-lib reconstruct --report demo brain.png --out reconstructions")  # fmt: skip
     _which_model(reconstruct)
@@ -102,6 +107,10 @@ def main(argv=None):
             from vq_lib import pipeline
 
             return pipeline.build(args.report, args.data, args.overrides, force=args.force)
+        if args.command == "sweep":
+            from vq_lib import sweep
+
+            return sweep.run(args.report, args.data)
         from vq_lib import commands
 
         return getattr(commands, args.command)(args) or 0
@@ -109,6 +118,10 @@ def main(argv=None):
         print(f"vq-lib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = "the same command goes on from here" if args.command == "report" else "nothing half-done was left"
+        again = (
+            "the same command goes on from here"
+            if args.command in ("report", "sweep")
+            else "nothing half-done was left"
+        )
         print(f"vq-lib: interrupted; {again}.", file=sys.stderr)
         return 130

@@ -19,12 +19,13 @@ class CodebookKeeper(keras.callbacks.Callback):
         threshold: see above; None never restarts.
         sample: how many images to encode.
         every: batches between restarts.
+        start: whether to start by k-means; otherwise the layer's own start stays.
     """
 
-    def __init__(self, images, rows, seed=0, threshold=0.1, sample=64, every=50):
+    def __init__(self, images, rows, seed=0, threshold=0.1, sample=64, every=50, start=True):
         super().__init__()
         self.images, self.rows, self.seed = images, rows, seed
-        self.threshold, self.sample, self.every = threshold, sample, every
+        self.threshold, self.sample, self.every, self.start = threshold, sample, every, start
 
     def _vectors(self, rng):
         chosen = np.sort(rng.choice(self.rows, min(self.sample, len(self.rows)), replace=False))
@@ -33,7 +34,7 @@ class CodebookKeeper(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
-        if epoch == 0:
+        if epoch == 0 and self.start:
             self._start(np.random.default_rng([self.seed, 0, 0]))
 
     def on_train_batch_end(self, batch, logs=None):

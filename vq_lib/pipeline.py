@@ -40,13 +40,14 @@ FAILURE = "failure.json"  # in run/: the sentence of the step that failed
 LOG = "snakemake.log"
 
 
-def build(report, data="", overrides="", force=False, notebooks=REPOSITORY / "notebooks"):
+def build(report, data="", overrides="", force=False, until=None, notebooks=REPOSITORY / "notebooks"):
     """Bring `report.html`, `metrics.json`, `figures/` and `models/` of a report up to date; return the exit status.
 
     Args:
         report, data, overrides: as for `Study`.
         force: run every notebook again. The library's own source is no input of a rule, because an edited docstring
             should not retrain a model; after an edit that matters this is the way to have it all again.
+        until: the last stage to build, a key of `STAGES`; nothing is then copied up. None: all.
         notebooks: folder of the four notebooks.
 
     Raises:
@@ -59,10 +60,12 @@ def build(report, data="", overrides="", force=False, notebooks=REPOSITORY / "no
     with lock(study.run / ".lock", busy):
         _forget_strange(study)
         write_json(study.run / PLAN, _plan(study, signature, Path(notebooks)))
-        failure = _snakemake(study.run, force)
+        failure = _snakemake(study.run, force, until)
         if failure:
             print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
             return failure["status"]
+        if until:
+            return 0
         news = publish(study)
     spent = f"ready after {time.monotonic() - started:.0f} s" if news else "up to date, nothing had changed"
     print(f"{_short(study.published / study.html.name)} is {spent}.")
@@ -110,8 +113,8 @@ def _plan(study, signature, notebooks):
     }
 
 
-def _snakemake(run, force):
-    """Run the Snakefile in `run`; return None, or `{"status", "sentence"}` of what failed."""
+def _snakemake(run, force, until):
+    """Run the Snakefile in `run` up to the stage `until`; return None, or `{"status", "sentence"}` of what failed."""
     failure = run / FAILURE
     failure.unlink(missing_ok=True)
     command = [sys.executable, "-m", "vq_lib.pipeline", "--snakefile", str(REPOSITORY / "reports" / "Snakefile"),
@@ -122,8 +125,9 @@ def _snakemake(run, force):
     environment = {**os.environ, **starter(), "PYTHONUNBUFFERED": "1"}
     sys.stdout.flush()
     with open(run / LOG, "wb") as log:
-        process = subprocess.Popen(command + ["--forceall"] * force, cwd=run, env=environment, stdin=subprocess.DEVNULL,
-                                   stderr=log, start_new_session=True)  # fmt: skip
+        command += ["--forceall"] * force + ([f"notebooks/{STAGES[until]}.ipynb"] if until else [])
+        process = subprocess.Popen(command, cwd=run, env=environment, stdin=subprocess.DEVNULL, stderr=log,
+                                   start_new_session=True)  # fmt: skip
         try:
             status = process.wait()
         finally:

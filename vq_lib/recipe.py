@@ -4,6 +4,7 @@
 combination stops with one sentence that names the key and, where there is one, the nearest valid name.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,6 +74,8 @@ class Training(Section):
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: falls to zero over the planned epochs"
     )
+    warmup: Annotated[int, Field(ge=0)] = Field(0, description="batches over which the learning rate rises from zero")
+    clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest norm of a gradient; none: as it is")
     batch: Positive = 32
     epochs: Positive = 10
     minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop at this budget, after a whole epoch")
@@ -81,6 +84,12 @@ class Training(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the device has it"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _warm_up_to_the_cosine(self):
+        if self.warmup and self.schedule != "cosine":
+            raise ValueError("warmup belongs to 'schedule: cosine'")
+        return self
 
 
 class VQVAE(Training):
@@ -92,20 +101,38 @@ class VQVAE(Training):
     normalise: Literal["zero", "centred"] = Field(
         "zero", description="zero: black is 0, as the padding of the convolutions; centred: it is -0.5"
     )
-    output: Literal["transpose", "conv"] = Field(
-        "transpose", description="kind of the last 3x3 layer, to the image's channels"
+    output: Literal["transpose", "conv", "block"] = Field(
+        "transpose", description="kind of the last 3x3 layer, to the image's channels; block: the decoder's last block"
     )
+    final: Literal["linear", "relu"] = Field("linear", description="activation of the last layer")
+    quantizer: Literal["vq", "fsq"] = Field(
+        "vq", description="vq: nearest code of a codebook; fsq: rounding to `levels`"
+    )
+    levels: list[Annotated[int, Field(ge=2)]] | None = Field(None, description="of each channel (fsq only)")
     codes: Annotated[int, Field(ge=2, le=65536)] = Field(512, description="K, the number of codes")
     code_dim: Positive = Field(8, description="D, the length of a code")
     codebook: Literal["ema", "gradient"] = Field("ema", description="how the codebook learns")
     decay: Rate = Field(0.99, description="of the EMA codebook")
+    start: Literal["kmeans", "uniform"] = Field("kmeans", description="the codebook before the first batch")
     restart: Annotated[float, Field(ge=0)] | None = Field(
         0.1, description="restart a code used less than this share of an even use; none: never"
     )
     loss: Literal["mse", "clipped_mse"] = Field(
         "mse", description="clipped_mse: black may overshoot below black, white above"
     )
+    structure: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of the structural term, mean(1 - SSIM)")
     beta: Annotated[float, Field(ge=0)] = Field(0.25, description="weight of the commitment term")
+
+    @pydantic.model_validator(mode="after")
+    def _levels_make_the_codes(self):
+        if self.quantizer == "vq" and self.levels:
+            raise ValueError("levels belong to 'quantizer: fsq'")
+        if self.quantizer == "fsq" and (math.prod(self.levels or [0]), len(self.levels)) != (self.codes, self.code_dim):
+            raise ValueError(
+                f"with 'quantizer: fsq', codes (={self.codes}) must be the product of levels (={self.levels}) and "
+                f"code_dim (={self.code_dim}) their number"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _decoder_undoes_encoder(self):

@@ -99,7 +99,11 @@ def train_vqvae(study, slices):
         lambda dtype: VQVAE.from_recipe(study.recipe, variance(slices.images, rows), dtype),
         training.Batches(slices.images, rows, recipe.batch, recipe.seed),
         training.Batches(slices.images, held_out, 64),
-        [CodebookKeeper(slices.images, rows, recipe.seed, recipe.restart), Watch(np.asarray(slices.images[held_out]))],
+        [
+            *([CodebookKeeper(slices.images, rows, recipe.seed, recipe.restart, start=recipe.start == "kmeans")]
+              if recipe.quantizer == "vq" else []),
+            Watch(np.asarray(slices.images[held_out])),
+        ],
         ("loss", "val_loss", "val_ssim", "val_ssim_foreground", "val_usage"),
         lambda model: {"parameters": model.parameters},
     )  # fmt: skip

@@ -218,10 +218,13 @@ def _assign(variables, arrays):
 
 def optimizer(settings, steps):
     """The optimiser of a recipe section, for `steps` batches an epoch."""
-    rate = settings.learning_rate
+    rate, total = settings.learning_rate, settings.epochs * steps
     if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, settings.epochs * steps)
-    return keras.optimizers.Adam(rate)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if settings.warmup else rate, max(total - settings.warmup, 1),
+            warmup_target=rate if settings.warmup else None, warmup_steps=settings.warmup,
+        )  # fmt: skip
+    return keras.optimizers.Adam(rate, global_clipnorm=settings.clip)
 
 
 def fit(model, settings, folder, key, train, validation, callbacks=(), shown=("loss", "val_loss")):

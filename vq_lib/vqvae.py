@@ -1,11 +1,15 @@
 """VQ-VAE: encoder, vector quantiser and decoder in one saved model."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
 
 from vq_lib import autoencoder
+from vq_lib.fsq import FiniteScalarQuantizer
 from vq_lib.quantizer import VectorQuantizer
+from vq_lib.structure import ssim_map
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -15,7 +19,7 @@ class VQVAE(keras.Model):
     uint8 images go in, intensities in [0, 1] come out: the normalisation is part of the model, and so of its file.
     Training minimises, per batch,
 
-        mean((x − x̂)²) / variance + quantiser loss,
+        mean((x − x̂)²) / variance + structure · mean(1 − SSIM(x, x̂)) + quantiser loss,
 
     with x in [0, 1], `variance` that of the training images, and the quantiser's loss as `VectorQuantizer` has it. With
     loss="clipped_mse" a black pixel's error is max(x̂, 0) and a white one's max(1 − x̂, 0): the output is clipped to
@@ -27,10 +31,13 @@ class VQVAE(keras.Model):
         image_shape: (H, W, C).
         encoder, decoder: blocks as in a recipe, plain dicts.
         codes, code_dim, beta, codebook, decay, seed: see `VectorQuantizer`.
+        levels: of a `FiniteScalarQuantizer`, which then takes the place of the `VectorQuantizer`.
         activation: between the layers.
         normalise: "zero" or "centred", what black becomes inside; see `Normalise`.
-        output: kind of the last layer, "transpose" or "conv".
+        output: kind of the last layer, "transpose", "conv" or "block", and `final`, its activation; see
+            `autoencoder.decoder`.
         loss: "mse" or "clipped_mse".
+        structure: weight of the structural term; 0 leaves it out. See `structure.ssim_map`.
         variance: of the training images, in [0, 1] intensities.
     """
 
@@ -44,29 +51,38 @@ class VQVAE(keras.Model):
         beta=0.25,
         codebook="ema",
         decay=0.99,
+        levels=None,
         activation="relu",
         normalise="zero",
         output="transpose",
+        final="linear",
         loss="mse",
+        structure=0.0,
         variance=1.0,
         seed=0,
         **kwargs,
     ):
-        # fmt: skip
         super().__init__(**kwargs)
         self.settings = {
             "image_shape": list(image_shape), "encoder": encoder, "decoder": decoder, "codes": codes,
-            "code_dim": code_dim, "beta": beta, "codebook": codebook, "decay": decay, "activation": activation,
-            "normalise": normalise, "output": output,
-            "loss": loss, "variance": variance, "seed": seed,
+            "code_dim": code_dim, "beta": beta, "codebook": codebook, "decay": decay, "levels": levels,
+            "activation": activation, "normalise": normalise, "output": output, "final": final, "loss": loss,
+            "structure": structure, "variance": variance, "seed": seed,
         }  # fmt: skip
         policy = self.dtype_policy
         self.offset = {"zero": 0.0, "centred": 0.5}[normalise]
         self.encoder = autoencoder.encoder(encoder, image_shape, code_dim, activation, self.offset, policy)
         self.grid = tuple(self.encoder.output_shape[1:3])
-        self.quantizer = VectorQuantizer(codes, code_dim, beta, codebook, decay, seed, dtype=policy, name="quantizer")
+        if levels:
+            self.quantizer = FiniteScalarQuantizer(levels, dtype=policy, name="quantizer")
+        else:
+            self.quantizer = VectorQuantizer(
+                codes, code_dim, beta, codebook, decay, seed, dtype=policy, name="quantizer"
+            )
         self.quantizer.build((None, *self.grid, code_dim))
-        self.decoder = autoencoder.decoder(decoder, (*self.grid, code_dim), image_shape[-1], activation, output, policy)
+        self.decoder = autoencoder.decoder(
+            decoder, (*self.grid, code_dim), image_shape[-1], activation, output, final, policy
+        )
         if tuple(self.decoder.output_shape[1:]) != tuple(image_shape):
             raise ValueError(f"the decoder gives {self.decoder.output_shape[1:]} for images of {tuple(image_shape)}")
         self.error = keras.metrics.Mean(name="nmse")
@@ -80,23 +96,10 @@ class VQVAE(keras.Model):
     @classmethod
     def from_recipe(cls, recipe, variance, dtype="float32"):
         """The model of a `Recipe`, for training images of `variance`."""
-        section = recipe.section("vqvae")
-        names = (
-            "encoder",
-            "decoder",
-            "codes",
-            "code_dim",
-            "beta",
-            "codebook",
-            "decay",
-            "activation",
-            "normalise",
-            "output",
-            "loss",
-            "seed",
-        )
+        known = inspect.signature(cls).parameters
+        options = {name: value for name, value in recipe.section("vqvae").items() if name in known}
         shape = (recipe.data.size, recipe.data.size, recipe.data.channels)
-        return cls(shape, variance=variance, dtype=dtype, **{name: section[name] for name in names})
+        return cls(shape, variance=variance, dtype=dtype, **options)
 
     def call(self, inputs, training=False):
         if keras.backend.standardize_dtype(inputs.dtype) != "uint8":
@@ -116,6 +119,9 @@ class VQVAE(keras.Model):
             difference = ops.where(x >= 1.0, ops.maximum(difference, 0.0), difference)
         error = ops.mean(ops.square(difference)) / self.settings["variance"]
         self.error.update_state(error)
+        if self.settings["structure"]:
+            similarity = ops.mean(ssim_map(x, ops.clip(y_pred, 0.0, 1.0)))
+            error = error + self.settings["structure"] * (1.0 - similarity)
         return error + sum(self.losses)
 
     def encode(self, images, batch=64):

@@ -1,0 +1,61 @@
+"""Finite scalar quantisation against its paper's equations in NumPy."""
+
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import check_layer, gradients
+
+from vq_lib import recipe
+from vq_lib.errors import UserError
+from vq_lib.fsq import FiniteScalarQuantizer
+from vq_lib.study import REPOSITORY
+from vq_lib.vqvae import VQVAE
+
+LEVELS = [8, 5, 2]
+
+
+def test_layer_contract():
+    check_layer(FiniteScalarQuantizer, {"levels": LEVELS}, (2, 4, 4, 3))
+
+
+def test_every_code_stands_for_one_point_of_the_lattice():
+    layer = FiniteScalarQuantizer(LEVELS)
+    points = np.asarray(layer.decode(np.arange(80)))
+    axes = [(np.arange(level) - level // 2) / (level // 2) for level in LEVELS]
+    # Channel 0 turns fastest.
+    expected = np.array([[a, b, c] for c in axes[2] for b in axes[1] for a in axes[0]])
+    np.testing.assert_allclose(points, expected, atol=1e-6)
+
+
+def test_output_is_the_rounded_value_and_its_code_decodes_to_it():
+    layer = FiniteScalarQuantizer(LEVELS)
+    z = np.random.default_rng(0).normal(0, 3, (2, 6, 6, 3)).astype(np.float32)
+    count = np.array(LEVELS)
+    half, offset = (count - 1) * 1.001 / 2, np.where(count % 2, 0, 0.5)
+    expected = np.round(half * np.tanh(z + np.arctanh(offset / half)) - offset) / (count // 2)
+    np.testing.assert_allclose(layer(z), expected, atol=1e-5)
+    np.testing.assert_allclose(layer.decode(layer.encode(z)), expected, atol=1e-5)
+    # However far the inputs reach, no level beyond the ends is used, and both ends are.
+    assert [np.unique(expected[..., i]).size for i in range(3)] == LEVELS
+
+
+def test_gradient_is_that_of_the_bound():
+    layer = FiniteScalarQuantizer([5])
+    z = np.array([[0.3], [-2.0]], np.float32)
+    (slope,) = gradients(lambda z: ops.sum(layer(z)), z)
+    half = 4 * 1.001 / 2
+    np.testing.assert_allclose(slope, half / np.cosh(z) ** 2 / 2, rtol=1e-4)
+
+
+def test_recipe_and_model():
+    path = REPOSITORY / "reports" / "demo" / "recipe.yaml"
+    with pytest.raises(UserError, match="product of levels"):
+        recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[8,8]")
+    with pytest.raises(UserError, match="belong to 'quantizer: fsq'"):
+        recipe.load(path, "vqvae.levels=[8,8]")
+    settings = recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[8,8,4] vqvae.code_dim=3")
+    model = VQVAE.from_recipe(settings, 0.05)
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
+    codes = model.encode(images)
+    assert codes.shape == (2, 16, 16) and 0 <= codes.min() and codes.max() < 256
+    np.testing.assert_allclose(model.decode(codes), np.asarray(model(images)), atol=1e-5)

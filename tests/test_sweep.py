@@ -1,0 +1,48 @@
+"""A sweep: every point through the pipeline, one row each, on validation people."""
+
+import csv
+import json
+
+import pytest
+from conftest import TINY, vq_lib
+
+from vq_lib import sweep
+from vq_lib.errors import UserError
+from vq_lib.study import Study
+
+
+def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    (tmp_path / "sweep.yaml").write_text(
+        "overrides: vqvae.epochs=1\npoints:\n  fewer codes: vqvae.codes=4\nconclusion: Few codes.\n", encoding="utf-8"
+    )
+    done = vq_lib("sweep", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    header, rows = sweep.table(Study(str(tmp_path)))
+    assert tuple(header) == sweep.COLUMNS and [row[0] for row in rows] == ["fewer codes"]
+    (point,) = (tmp_path / "run" / "sweep").iterdir()
+    with open(point / "run" / "vqvae" / "history.csv", encoding="utf-8") as file:
+        (epoch,) = csv.DictReader(file)
+    assert float(rows[0][1]) == pytest.approx(float(epoch["val_ssim"]), abs=1e-4)
+    # Nothing of a point is published, and the same sweep again trains nothing.
+    assert not (point / "metrics.json").exists()
+    trained = json.loads((point / "run" / "vqvae" / "summary.json").read_text(encoding="utf-8"))
+    assert trained["epochs"] == {"done": 1, "planned": 1}
+    again = vq_lib("sweep", tmp_path)
+    assert again.returncode == 0 and "epoch 1" not in again.stdout
+    with open(tmp_path / "sweep.csv", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [header, *rows]
+
+
+def test_a_mistake_is_named_before_anything_is_trained(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    with pytest.raises(UserError, match="has no sweep.yaml"):
+        sweep.run(str(tmp_path))
+    for text, sentence in (
+        ("points: 3", "must hold `points:`"),
+        ("points: {a: vqvae.betta=1}", "Did you mean 'beta'"),
+    ):
+        (tmp_path / "sweep.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=sentence):
+            sweep.run(str(tmp_path))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,154 @@
+"""`make bench`, training: this library's VQ-VAE beside the tutorial's form of it, epoch for epoch.
+
+Both have the layers of the published OASIS-256 system, begin with the same weights and see the same images of the
+embedded cohort. The tutorial's form is what the published systems do: float32 arrays in memory, a codebook learned by
+gradient, quantisation by a product with one-hot vectors, default settings. Each training runs in a process of its own,
+so that its peak of memory is its own, in turns; the median epoch counts, and the first, which compiles, does not.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from vq_lib import recipe, training
+from vq_lib.data import cohort
+from vq_lib.study import REPOSITORY
+from vq_lib.vqvae import VQVAE
+
+PEOPLE, SLICES, BATCH, EPOCHS, TURNS = {"train": 12, "validation": 2}, 16, 16, 4, 2
+
+
+class OneHotQuantizer(keras.layers.Layer):
+    """The tutorial's quantiser: all distances, one-hot vectors, and their product with the codebook."""
+
+    def __init__(self, codes, dim, beta):
+        super().__init__()
+        self.codes, self.dim, self.beta = codes, dim, beta
+
+    def build(self, input_shape):
+        self.embeddings = self.add_weight((self.dim, self.codes), "random_uniform", name="embeddings")
+
+    def call(self, x):
+        flat = ops.reshape(x, (-1, self.dim))
+        table = ops.convert_to_tensor(self.embeddings)
+        squares = ops.sum(flat**2, axis=1, keepdims=True) + ops.sum(table**2, axis=0)
+        codes = ops.argmin(squares - 2 * ops.matmul(flat, table), axis=1)
+        quantized = ops.reshape(ops.matmul(ops.one_hot(codes, self.codes), ops.transpose(table)), ops.shape(x))
+        self.add_loss(self.beta * ops.mean((ops.stop_gradient(quantized) - x) ** 2))
+        self.add_loss(ops.mean((quantized - ops.stop_gradient(x)) ** 2))
+        return x + ops.stop_gradient(quantized - x)
+
+
+def _ours(settings, variance, precision):
+    keras.utils.set_random_seed(0)
+    return VQVAE.from_recipe(settings, variance, training.policy(precision))
+
+
+def _tutorial(settings, variance):
+    """The same layers and weights around the one-hot quantiser; takes and gives floats in [-0.5, 0.5]."""
+    model, s = _ours(settings, variance, "float32"), settings.vqvae
+    quantizer = OneHotQuantizer(s.codes, s.code_dim, s.beta)
+    quantizer.build(None)
+    quantizer.embeddings.assign(ops.transpose(ops.convert_to_tensor(model.quantizer.embeddings)))
+    inputs = keras.Input(model.settings["image_shape"])
+    x = inputs
+    for layer in [*model.encoder.layers[1:], quantizer, *model.decoder.layers]:  # [0] is the normalisation
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+def run(form):
+    """Train in one form; returns seconds of each epoch, the last validation loss, and the peak of memory in MB."""
+    settings = recipe.load(REPOSITORY / "reports" / "oasis-256" / "recipe.yaml", f"vqvae.batch={BATCH}")
+    slices = cohort.make(PEOPLE, SLICES, settings.data.size, progress=False)
+    train, held_out = (slices.images[slices.where(split)] for split in ("train", "validation"))
+    variance = float((train / 255).var())
+    if form == "ours":
+        model = _ours(settings, variance, "auto")
+        data = training.Batches(train, np.arange(len(train)), BATCH, seed=0)
+        model.compile(training.optimizer(settings.vqvae, len(data)))
+        fitted, scored = (
+            {"x": data, "shuffle": False},
+            {"x": training.Batches(held_out, np.arange(len(held_out)), BATCH)},
+        )
+    else:
+        model = _tutorial(settings, variance)
+        model.compile(
+            keras.optimizers.Adam(settings.vqvae.learning_rate), lambda x, y: ops.mean((x - y) ** 2) / variance
+        )
+        train, held_out = (images.astype(np.float32) / 255 - 0.5 for images in (train, held_out))
+        fitted, scored = (
+            {"x": train, "y": train, "batch_size": BATCH},
+            {"x": held_out, "y": held_out, "batch_size": BATCH},
+        )
+    seconds = []
+    for _ in range(EPOCHS):
+        began = time.perf_counter()
+        model.fit(**fitted, verbose=0)
+        seconds.append(time.perf_counter() - began)
+    loss = float(model.evaluate(**scored, verbose=0, return_dict=True)["loss"])
+    return {"seconds": seconds, "loss": loss, "memory": _peak_memory()}
+
+
+def _peak_memory():
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def operations(settings):
+    """Multiplications and additions of one image in one training step, of encoder, decoder and distances.
+
+    A layer costs as much for the gradient of its input and of its weights as forward; the first needs no gradient of
+    its input.
+    """
+    model = VQVAE.from_recipe(settings, 1.0)
+    forward = []
+    for layer in [*model.encoder.layers, *model.decoder.layers]:
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            forward.append(2 * np.prod(layer.input.shape[1:3]) * np.prod(layer.kernel.shape))
+        elif isinstance(layer, keras.layers.Conv2D):
+            forward.append(2 * np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
+    distances = 2 * np.prod(model.grid) * model.quantizer.codes * model.quantizer.dim
+    return float(3 * sum(forward) - forward[0] + distances)
+
+
+def measure(gflops):
+    """`benchmarks.json`'s `training`; `gflops` are the machine's matrix-product rates by dtype."""
+    found = {"ours": [], "tutorial": []}
+    for _ in range(TURNS):
+        for form, runs in found.items():
+            done = subprocess.run([sys.executable, "-m", __name__, form], capture_output=True, text=True, check=True)
+            runs.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"training, {form}: {statistics.median(runs[-1]['seconds'][1:]):.2f} s an epoch", flush=True)
+    images = PEOPLE["train"] * SLICES
+    rate = {
+        form: images / statistics.median(s for one in runs for s in one["seconds"][1:]) for form, runs in found.items()
+    }
+    settings = recipe.load(REPOSITORY / "reports" / "oasis-256" / "recipe.yaml")
+    precision = training.policy("auto")
+    matmul = gflops["bfloat16" if "bfloat16" in precision else "float32"]
+    peaks = {form: max((one["memory"] or 0) for one in runs) for form, runs in found.items()}
+    return {
+        "ratio": round(rate["ours"] / rate["tutorial"], 2),
+        "images_per_second": {form: round(value, 1) for form, value in rate.items()},
+        "validation_loss": {
+            form: round(statistics.median(one["loss"] for one in runs), 4) for form, runs in found.items()
+        },
+        "precision": precision,
+        "share_of_matmul": round(operations(settings) * rate["ours"] / (matmul * 1e9), 3),
+        "peak_memory_mb": {form: round(value) for form, value in peaks.items()},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(sys.argv[1])))

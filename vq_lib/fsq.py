@@ -1,0 +1,72 @@
+"""Finite scalar quantisation: codes without a codebook, which therefore cannot collapse."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="vq_lib")
+class FiniteScalarQuantizer(keras.layers.Layer):
+    r"""Rounds each channel of a vector to one of a few levels (Mentzer et al. 2023, arXiv 2309.15505, section 3.1).
+
+    Channel i with L_i levels is squashed to a range that rounds to exactly L_i integers, and rounded; the gradient goes
+    straight through the rounding. With h_i = (L_i − 1)(1 + ε)/2, and o_i = ½ where L_i is even, else 0,
+
+        f(z_i) = h_i tanh(z_i + artanh(o_i / h_i)) − o_i,    ẑ_i = round(f(z_i)) / ⌊L_i / 2⌋.
+
+    The code is the number that the integers spell in mixed radix: k = Σ_i (round(f(z_i)) + ⌊L_i/2⌋) Π_{j<i} L_j.
+    There is nothing to learn, no loss of its own, and K = Π L_i.
+
+    Shapes: (16, 32, 32, 3) with levels [8, 8, 8] is read as 16,384 vectors; the output has the same shape, and `encode`
+    gives codes (16, 32, 32), int32 below 512.
+
+    Args:
+        levels: L_i, one a channel, each at least 2.
+
+    Call arguments:
+        inputs: floats, (..., len(levels)).
+    """
+
+    def __init__(self, levels, **kwargs):
+        super().__init__(**kwargs)
+        if not levels or min(levels) < 2:
+            raise ValueError(f"`levels` (={levels}) must be one or more numbers of at least 2")
+        self.levels = [int(level) for level in levels]
+        self.codes, self.dim = int(np.prod(self.levels)), len(self.levels)
+        count = np.array(self.levels, np.float32)
+        self.half = (count - 1) * 1.001 / 2
+        self.offset = np.where(count % 2 == 0, 0.5, 0.0).astype(np.float32)
+        self.shift = np.arctanh(self.offset / self.half)
+        self.centre = np.array([level // 2 for level in self.levels], np.float32)
+        self.radix = np.cumprod([1, *self.levels[:-1]]).astype(np.int32)
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.dim:
+            raise ValueError(
+                f"the last axis of the input (={input_shape[-1]}) must have one channel a level ({self.dim})"
+            )
+        self.built = True
+
+    def _bounded(self, z):
+        return self.half * ops.tanh(ops.cast(z, "float32") + self.shift) - self.offset
+
+    def encode(self, inputs):
+        """The code of each vector: (..., D) floats → (...) int32."""
+        digits = ops.cast(ops.round(self._bounded(inputs)) + self.centre, "int32")
+        return ops.sum(digits * self.radix, axis=-1)
+
+    def decode(self, codes):
+        """The vectors ẑ of codes: (...) int → (..., D) float32 in [-1, 1]."""
+        digits = ops.cast(codes, "int32")[..., None] // self.radix % np.array(self.levels, np.int32)
+        return (ops.cast(digits, "float32") - self.centre) / self.centre
+
+    def call(self, inputs, training=False):
+        bounded = self._bounded(inputs)
+        rounded = bounded + ops.stop_gradient(ops.round(bounded) - bounded)
+        return ops.cast(rounded / self.centre, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "levels": self.levels}
