@@ -144,3 +144,29 @@ def test_dead_codes_are_restarted_at_encoder_outputs_and_others_stay():
     np.testing.assert_array_equal(after[:4], before[:4])
     outputs = np.repeat(images / 255.0, 3, axis=-1).reshape(-1, 3).astype(np.float32)
     assert all((outputs == row).all(axis=1).any() for row in after[4:])
+
+
+def test_cosine_takes_the_smallest_angle_whatever_the_lengths():
+    layer, z = quantizer(distance="cosine")
+    table = np.asarray(layer.embeddings)
+    unit = lambda v: v / np.linalg.norm(v, axis=-1, keepdims=True)  # noqa: E731
+    codes = (unit(z) @ unit(table).T).argmax(-1)
+    np.testing.assert_array_equal(layer.encode(z), codes)
+    np.testing.assert_array_equal(layer.encode(3 * z), codes)
+    np.testing.assert_allclose(layer(z), unit(table)[codes], atol=1e-5)
+
+
+def test_rotation_gives_the_code_and_turns_the_gradient_back():
+    """The Jacobian is ‖q‖/‖z‖ times the rotation that takes z to q: it keeps angles to z, as the paper has it."""
+    layer, z = quantizer(gradient="rotation")
+    table = np.asarray(layer.embeddings)
+    codes = nearest(z, table)
+    np.testing.assert_allclose(layer(z), table[codes], atol=1e-5)
+    z, q = z[0, 0, 0], table[codes[0, 0, 0]]
+    turned = np.array(
+        [gradients(lambda x, i=i: ops.sum(layer(x)[..., i]), z[None])[0][0] for i in range(3)]
+    )  # row i: d output_i / d z
+    ratio = np.linalg.norm(q) / np.linalg.norm(z)
+    np.testing.assert_allclose(turned @ turned.T, ratio**2 * np.eye(3), atol=1e-4)
+    np.testing.assert_allclose(turned @ z, q, atol=1e-4)
+    assert np.linalg.det(turned) > 0

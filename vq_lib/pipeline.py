@@ -96,7 +96,7 @@ def _forget_strange(study):
 
 def _plan(study, signature, notebooks):
     recipe = study.recipe
-    triggers = {stage: json.dumps(recipe.section(stage), sort_keys=True) for stage in STAGES}
+    triggers = {stage: json.dumps(recipe.chosen(stage), sort_keys=True) for stage in STAGES}
     triggers["data"] += json.dumps(signature, sort_keys=True)
     return {
         "report": str(study.folder),

@@ -22,6 +22,13 @@ class VectorQuantizer(keras.layers.Layer):
     Counts start at 1 and sums at the codebook, so that a code nobody chose stays where it is. Distances, codebook and
     statistics are float32 whatever the policy. Statistics move only with `training=True`.
 
+    With distance="cosine" inputs and codes are scaled to length 1 first, so that the nearest code is the one at the
+    smallest angle (Yu et al. 2022, arXiv 2110.04627, section 3.2). With gradient="rotation" the gradient at z_q is
+    turned back to z_e by the rotation and scaling that took z_e to z_q, instead of being handed over as it is (Fifty et
+    al. 2024, arXiv 2410.06424, section 4.2): with ê and q̂ of length 1 and r = (ê + q̂) / ‖ê + q̂‖,
+
+        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e).
+
     Shapes: a batch (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and
     `encode` gives codes (16, 32, 32), int32.
 
@@ -32,13 +39,16 @@ class VectorQuantizer(keras.layers.Layer):
         codebook: "ema" or "gradient".
         decay: γ of the running statistics.
         seed: seed of the first codebook, uniform in ±1/K.
+        distance: "euclidean" or "cosine".
+        gradient: "straight_through" or "rotation".
 
     Call arguments:
         inputs: floats, (..., dim).
         training: whether statistics move.
     """
 
-    def __init__(self, codes, dim, beta=0.25, codebook="ema", decay=0.99, seed=0, **kwargs):
+    def __init__(self, codes, dim, beta=0.25, codebook="ema", decay=0.99, seed=0, distance="euclidean",
+                 gradient="straight_through", **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         if codebook not in ("ema", "gradient"):
             raise ValueError(f"`codebook` (={codebook!r}) must be 'ema' or 'gradient'")
@@ -46,6 +56,7 @@ class VectorQuantizer(keras.layers.Layer):
             raise ValueError(f"`codes` (={codes}) must be at least 2 and `dim` (={dim}) at least 1")
         self.codes, self.dim, self.beta = codes, dim, beta
         self.codebook, self.decay, self.seed = codebook, decay, seed
+        self.distance, self.gradient = distance, gradient
 
     def build(self, input_shape):
         if input_shape[-1] != self.dim:
@@ -65,8 +76,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     def encode(self, inputs):
         """The index of the nearest code: (..., dim) floats → (...) int32."""
-        flat = ops.reshape(ops.cast(inputs, "float32"), (-1, self.dim))
-        table = ops.convert_to_tensor(self.embeddings)
+        flat = ops.reshape(self._scaled(ops.cast(inputs, "float32")), (-1, self.dim))
+        table = self._scaled(ops.convert_to_tensor(self.embeddings))
         # ‖z‖² is the same for every code and left out of the comparison.
         distance = ops.sum(ops.square(table), axis=1) - 2 * ops.matmul(flat, ops.transpose(table))
         codes = ops.cast(ops.argmin(distance, axis=1), "int32")
@@ -74,10 +85,13 @@ class VectorQuantizer(keras.layers.Layer):
 
     def decode(self, codes):
         """The codes' vectors: (...) int → (..., dim) float32."""
-        return ops.take(ops.convert_to_tensor(self.embeddings), ops.cast(codes, "int32"), axis=0)
+        return ops.take(self._scaled(ops.convert_to_tensor(self.embeddings)), ops.cast(codes, "int32"), axis=0)
+
+    def _scaled(self, vectors):
+        return _unit(vectors) if self.distance == "cosine" else vectors
 
     def call(self, inputs, training=False):
-        z = ops.cast(inputs, "float32")
+        z = self._scaled(ops.cast(inputs, "float32"))
         codes = ops.stop_gradient(self.encode(z))
         quantized = self.decode(codes)
         loss = self.beta * ops.mean(ops.square(z - ops.stop_gradient(quantized)))
@@ -86,8 +100,11 @@ class VectorQuantizer(keras.layers.Layer):
         self.add_loss(loss)
         if training:
             self._follow(ops.stop_gradient(z), codes)
-        straight_through = z + ops.stop_gradient(quantized - z)
-        return ops.cast(straight_through, self.compute_dtype)
+        if self.gradient == "rotation":
+            output = _rotated(z, ops.stop_gradient(quantized))
+        else:
+            output = z + ops.stop_gradient(quantized - z)
+        return ops.cast(output, self.compute_dtype)
 
     def _follow(self, z, codes):
         flat, index = ops.reshape(z, (-1, self.dim)), ops.reshape(codes, (-1,))
@@ -116,5 +133,18 @@ class VectorQuantizer(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        names = ("codes", "dim", "beta", "codebook", "decay", "seed")
+        names = ("codes", "dim", "beta", "codebook", "decay", "seed", "distance", "gradient")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _unit(vectors):
+    return vectors / ops.maximum(ops.norm(vectors, axis=-1, keepdims=True), 1e-6)
+
+
+def _rotated(z, target):
+    """`target`, written as a rotation and scaling of z that the gradient takes for constants."""
+    start, end = ops.stop_gradient(_unit(z)), _unit(target)
+    middle = _unit(start + end)
+    scale = ops.norm(target, axis=-1, keepdims=True) / ops.maximum(ops.norm(z, axis=-1, keepdims=True), 1e-6)
+    along = lambda axis: ops.sum(axis * z, axis=-1, keepdims=True)  # noqa: E731
+    return ops.stop_gradient(scale) * (z - 2 * middle * along(middle) + 2 * end * along(start))

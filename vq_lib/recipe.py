@@ -113,11 +113,15 @@ class VQVAE(Training):
     code_dim: Positive = Field(8, description="D, the length of a code")
     codebook: Literal["ema", "gradient"] = Field("ema", description="how the codebook learns")
     decay: Rate = Field(0.99, description="of the EMA codebook")
+    distance: Literal["euclidean", "cosine"] = Field("euclidean", description="what makes a code the nearest")
+    gradient: Literal["straight_through", "rotation"] = Field(
+        "straight_through", description="how the gradient passes the choice of a code"
+    )
     start: Literal["kmeans", "uniform"] = Field("kmeans", description="the codebook before the first batch")
     restart: Annotated[float, Field(ge=0)] | None = Field(
         0.1, description="restart a code used less than this share of an even use; none: never"
     )
-    loss: Literal["mse", "clipped_mse"] = Field(
+    loss: Literal["mse", "clipped_mse", "l1"] = Field(
         "mse", description="clipped_mse: black may overshoot below black, white above"
     )
     structure: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of the structural term, mean(1 - SSIM)")
@@ -208,12 +212,19 @@ class Recipe(Section):
 
     @property
     def sha256(self):
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump(mode="json", exclude_defaults=True))
 
     def section(self, name):
-        """One section as plain values, to be hashed or handed to Snakemake."""
+        """All settings of one section as plain values."""
         value = getattr(self, name)
         return None if value is None else value.model_dump(mode="json")
+
+    def chosen(self, name):
+        """The settings of one section that are not at their default, to be hashed: what was made with a recipe stays
+        good when the library learns a new key.
+        """
+        value = getattr(self, name)
+        return None if value is None else value.model_dump(mode="json", exclude_defaults=True)
 
     def settings(self):
         """`(key, value)` of every setting in dotted form, blocks in one line each."""

@@ -32,11 +32,11 @@ def variance(images, rows):
 
 
 def _vqvae_key(study, slices):
-    return files.digest([FORMAT, study.recipe.section("vqvae"), slices.fingerprint])
+    return files.digest([FORMAT, study.recipe.chosen("vqvae"), slices.fingerprint])
 
 
 def _prior_key(study, vqvae_key):
-    return files.digest([FORMAT, study.recipe.section("prior"), vqvae_key])
+    return files.digest([FORMAT, study.recipe.chosen("prior"), vqvae_key])
 
 
 def _load(path, made_by):

@@ -7,7 +7,6 @@ those of the validation people: the test people choose nothing. The table is `re
 
 import csv
 import re
-import shlex
 
 import pydantic
 import yaml
@@ -50,7 +49,7 @@ def run(report, data=""):
     sweep = load(study)
     if sweep is None:
         raise UserError(f"{study.folder} has no sweep.yaml: write one with `points:`, as reports/oasis-best has.")
-    studies = {name: _point(study, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
+    studies = {name: _point(study, name, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
     rows = []
     for number, (name, folder) in enumerate(studies.items(), 1):
         print(f"sweep {number}/{len(studies)}: {name}", flush=True)
@@ -66,11 +65,10 @@ def run(report, data=""):
     return 0
 
 
-def _point(study, overrides):
+def _point(study, name, overrides):
     """The folder of one point, its recipe written; every recipe is checked before the first point is trained."""
     point = Study(str(study.folder), overrides=overrides)
-    name = re.sub(r"[^\w.=-]+", "_", " ".join(sorted(shlex.split(overrides)))) or "as-it-is"
-    folder = study.run / "sweep" / name
+    folder = study.run / "sweep" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:40]}-{point.recipe.sha256[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(point.recipe.model_dump(mode="json"), sort_keys=False)
     with whole_file(folder / "recipe.yaml") as temporary:

@@ -22,6 +22,7 @@ class VQVAE(keras.Model):
         mean((x − x̂)²) / variance + structure · mean(1 − SSIM(x, x̂)) + quantiser loss,
 
     with x in [0, 1], `variance` that of the training images, and the quantiser's loss as `VectorQuantizer` has it. With
+    loss="l1" the first term is mean(|x − x̂|) / √variance. With
     loss="clipped_mse" a black pixel's error is max(x̂, 0) and a white one's max(1 − x̂, 0): the output is clipped to
     [0, 1] anyway, and a decoder that may overshoot leaves the background truly black.
 
@@ -30,13 +31,13 @@ class VQVAE(keras.Model):
     Args:
         image_shape: (H, W, C).
         encoder, decoder: blocks as in a recipe, plain dicts.
-        codes, code_dim, beta, codebook, decay, seed: see `VectorQuantizer`.
+        codes, code_dim, beta, codebook, decay, distance, gradient, seed: see `VectorQuantizer`.
         levels: of a `FiniteScalarQuantizer`, which then takes the place of the `VectorQuantizer`.
         activation: between the layers.
         normalise: "zero" or "centred", what black becomes inside; see `Normalise`.
         output: kind of the last layer, "transpose", "conv" or "block", and `final`, its activation; see
             `autoencoder.decoder`.
-        loss: "mse" or "clipped_mse".
+        loss: "mse", "clipped_mse" or "l1".
         structure: weight of the structural term; 0 leaves it out. See `structure.ssim_map`.
         variance: of the training images, in [0, 1] intensities.
     """
@@ -51,6 +52,8 @@ class VQVAE(keras.Model):
         beta=0.25,
         codebook="ema",
         decay=0.99,
+        distance="euclidean",
+        gradient="straight_through",
         levels=None,
         activation="relu",
         normalise="zero",
@@ -65,9 +68,9 @@ class VQVAE(keras.Model):
         super().__init__(**kwargs)
         self.settings = {
             "image_shape": list(image_shape), "encoder": encoder, "decoder": decoder, "codes": codes,
-            "code_dim": code_dim, "beta": beta, "codebook": codebook, "decay": decay, "levels": levels,
-            "activation": activation, "normalise": normalise, "output": output, "final": final, "loss": loss,
-            "structure": structure, "variance": variance, "seed": seed,
+            "code_dim": code_dim, "beta": beta, "codebook": codebook, "decay": decay, "distance": distance,
+            "gradient": gradient, "levels": levels, "activation": activation, "normalise": normalise, "output": output,
+            "final": final, "loss": loss, "structure": structure, "variance": variance, "seed": seed,
         }  # fmt: skip
         policy = self.dtype_policy
         self.offset = {"zero": 0.0, "centred": 0.5}[normalise]
@@ -77,7 +80,7 @@ class VQVAE(keras.Model):
             self.quantizer = FiniteScalarQuantizer(levels, dtype=policy, name="quantizer")
         else:
             self.quantizer = VectorQuantizer(
-                codes, code_dim, beta, codebook, decay, seed, dtype=policy, name="quantizer"
+                codes, code_dim, beta, codebook, decay, seed, distance, gradient, dtype=policy, name="quantizer"
             )
         self.quantizer.build((None, *self.grid, code_dim))
         self.decoder = autoencoder.decoder(
@@ -117,7 +120,10 @@ class VQVAE(keras.Model):
         if self.settings["loss"] == "clipped_mse":
             difference = ops.where(x <= 0.0, ops.minimum(difference, 0.0), difference)
             difference = ops.where(x >= 1.0, ops.maximum(difference, 0.0), difference)
-        error = ops.mean(ops.square(difference)) / self.settings["variance"]
+        if self.settings["loss"] == "l1":
+            error = ops.mean(ops.abs(difference)) / self.settings["variance"] ** 0.5
+        else:
+            error = ops.mean(ops.square(difference)) / self.settings["variance"]
         self.error.update_state(error)
         if self.settings["structure"]:
             similarity = ops.mean(ssim_map(x, ops.clip(y_pred, 0.0, 1.0)))
