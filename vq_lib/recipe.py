@@ -5,6 +5,7 @@ combination stops with one sentence that names the key and, where there is one, 
 """
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from vq_lib.files import digest
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(pydantic.BaseModel):
@@ -31,17 +33,52 @@ class People(Section):
     test: Positive = 16
 
 
-class Data(Section):
-    """What the slices are and how large they become."""
+class Augment(Section):
+    """Random changes of training images, drawn anew each time; 0 and false: none of this kind."""
 
-    layout: Literal["cohort", "oasis"] | None = Field(
+    shift: Annotated[float, Field(ge=0, le=0.25)] = Field(0.0, description="at most so much of the side, each way")
+    rotation: Annotated[float, Field(ge=0, le=45)] = Field(0.0, description="at most so many degrees")
+    flip: bool = Field(False, description="left and right changed, every second time")
+    intensity: Annotated[float, Field(ge=0, le=0.5)] = Field(0.0, description="levels times 1 - this to 1 + this")
+
+
+class Data(Section):
+    """What the slices are, how large they become, and who is in which split."""
+
+    layout: Literal["cohort", "oasis", "adni", "volumes", "image_folder"] | None = Field(
         None, description="kind of data; none: recognised from the folder"
     )
     size: Annotated[int, Field(ge=16, le=1024)] = Field(128, description="side of the square images, in pixels")
-    channels: Literal[1] = Field(1, description="1: grey")
+    channels: Literal[1, 3] = Field(1, description="1: grey; 3: colour")
+    white: Annotated[int, Field(ge=1)] | None = Field(None, description="level of 16-bit images that is white; none: 65535")
+    subjects: str | None = Field(None, description="table of people; none: subjects.csv where there is one")
+    person: str | None = Field(
+        None, description="regular expression whose first group is the person in a file's path (image_folder only)"
+    )
     people: People | None = Field(None, description="synthetic people per split (cohort only)")
-    slices: Annotated[int, Field(ge=1, le=64)] = Field(16, description="slices per synthetic person (cohort only)")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the synthetic people (cohort only)")
+    slices: Annotated[int, Field(ge=1, le=64)] = Field(16, description="slices per synthetic person or volume")
+    range: tuple[Share, Share] = Field((0.35, 0.75), description="of the brain's height, from below (volumes only)")
+    test: Annotated[float, Field(gt=0, lt=1)] = Field(0.15, description="share of the people, where no folder says")
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="the same for validation")
+    skip: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the files that may be unreadable")
+    allow_leaks: bool = Field(False, description="go on, with a warning, where splits share people or pictures")
+    augment: Augment | None = Field(None, description="random changes of training images")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the synthetic people, or of the splits that are cut")
+
+    @pydantic.model_validator(mode="after")
+    def _possible(self):
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range (={list(self.range)}) must go from below to above")
+        if self.layout == "cohort" and self.channels != 1:
+            raise ValueError("the cohort's people are grey: channels must be 1")
+        if self.person is not None:
+            try:
+                groups = re.compile(self.person).groups
+            except re.error as error:
+                raise ValueError(f"person (={self.person!r}) is no regular expression: {error}") from None
+            if groups < 1:
+                raise ValueError(f"person (={self.person!r}) needs a group in brackets that is the person")
+        return self
 
 
 class Block(Section):

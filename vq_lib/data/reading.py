@@ -1,14 +1,30 @@
-"""Image files read into uint8 arrays, on all cores."""
+"""Image files read into uint8 arrays, on all cores: what is broken, hostile or odd is named and never read as another.
 
+Levels: 8-bit ones stay as they are; 16-bit ones become `level * 256 // (white + 1)`, with white = 65535 unless the recipe
+says otherwise. Palettes, opaque alpha and equal colour channels become grey without loss; what is transparent lies on
+black. A PNG's checksums are verified, which Pillow's decoder leaves out; JPEG has none, so that a change inside its
+compressed data shows only where it breaks them.
+"""
+
+import io
 import os
 import sys
+import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from vq_lib.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others: Pillow would hand some to programs outside
+PIXELS = 2**26  # more is a decompression bomb
+BYTES = 2**29
+CHUNK = 32  # files that a thread takes at a time
+NOTED = np.dtype([("width", np.int32), ("height", np.int32), ("levels", np.int16), ("colour", bool), ("mode", "U6"),
+                  ("crc", np.uint32)])  # what is noted about a slice: its file's pixels, not the fitted ones
 
 Image.preinit()  # finds the common formats once, not in several threads at the same time
 
@@ -18,71 +34,198 @@ def bar(iterable, what, total=None, unit="image", shown=True):
     return tqdm(iterable, what, total, unit=unit, disable=not shown, leave=False, file=sys.stdout, mininterval=1.0)
 
 
-def read(path, size):
-    """One grey image as uint8 (size, size, 1).
+def read(path, size, channels=1, white=None):
+    """One image as uint8 (size, size, channels), fitted into the square as `fit` does.
+
+    Raises:
+        UserError: the file cannot be read as an image; the sentence names it.
+    """
+    try:
+        return as_array(fit(picture(path, channels, white)[0], size), channels)
+    except Exception as error:  # Pillow raises a dozen kinds for broken files
+        raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None
+
+
+def picture(path, channels=1, white=None, decode=True):
+    """An image file as a Pillow image of mode L or RGB, and what it was: `(image, mode, whether it has colour, crc)`.
+
+    Args:
+        channels: 1 (colour becomes luminance) or 3.
+        white: the level of a 16-bit image that becomes 255; None: 65535.
+        decode: False looks at checksums and header only; the image is then None.
+
+    Raises:
+        anything: the file is broken or unsuitable; `reason` makes a sentence of it.
+    """
+    with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > BYTES:
+            raise ValueError(f"it is larger than {BYTES >> 20} MiB")
+        content = file.read()
+    crc = _checksum(content)
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if image.width * image.height > PIXELS:
+            raise ValueError(f"its {image.width}x{image.height} pixels are more than {PIXELS:,}")
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            raise ValueError(f"it holds {image.n_frames} pictures, not one")
+        mode = image.mode
+        if mode in ("I", "F") and white is None:
+            raise ValueError(f"its levels (mode {mode}) have no known white: set data.white in the recipe")
+        if not decode:
+            return None, mode, False, crc
+        image.load()
+        if mode == "L" and channels == 1 and image.format == "PNG" and "transparency" not in image.info:
+            return image, mode, False, crc
+        plain = ImageOps.exif_transpose(image)
+        plain = _levels(plain, white) if mode[0] in "IF" else _on_black(plain)
+        colour = plain.mode == "RGB" and _coloured(plain)
+        return plain.convert("RGB" if channels == 3 else "L"), mode, colour, crc
+
+
+def _checksum(content):
+    """A CRC-32 that stands for a file's content; a PNG's own are verified, which Pillow does not do for pixels."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        at, kind, own = 8, b"", b""
+        while kind != b"IEND":
+            length = int.from_bytes(content[at : at + 4], "big")
+            kind, end = content[at + 4 : at + 8], at + 8 + length
+            at = end + 4
+            if len(content) < at:
+                raise ValueError("it is cut off")
+            if zlib.crc32(content[end - length - 4 : end]) != int.from_bytes(content[end:at], "big"):
+                raise ValueError("its checksum is wrong")
+            own += content[end:at]
+        return zlib.crc32(own)
+    if not content:
+        raise ValueError("it is empty")
+    return zlib.crc32(content)
+
+
+def _levels(image, white):
+    levels = np.asarray(image)
+    if not np.isfinite(levels).all():
+        raise ValueError("it holds levels that are no numbers")
+    scaled = np.clip(levels.astype(np.float64) * 256 // ((white or 65535) + 1), 0, 255)
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _on_black(image):
+    """An image without alpha or palette, mode L or RGB."""
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _coloured(image):
+    red, green, blue = (np.asarray(channel) for channel in image.split())
+    return not (np.array_equal(red, green) and np.array_equal(red, blue))
+
+
+def fit(image, size):
+    """`image` scaled so that its longer side is `size`, in the middle of a black square.
 
     Shrinking averages over areas (Pillow's BOX): from 256 to 128 pixels each is the mean of its four. Unlike a Lanczos
     filter this never overshoots, so that a black background stays exactly black. Enlarging is bicubic.
-
-    Raises:
-        UserError: the file cannot be read as an image, or is no square 8-bit grey one; the sentence names it.
     """
-    try:
-        with Image.open(path) as image:
-            _fits(image)
-            filter_ = Image.Resampling.BOX if size <= image.width else Image.Resampling.BICUBIC
-            return np.asarray(image.resize((size, size), filter_), dtype=np.uint8)[..., None]
-    except Exception as error:  # Pillow raises a dozen kinds for broken files
-        raise UserError(f"The image {path} cannot be read: {_reason(error)}.") from None
+    longer = max(image.size)
+    width, height = (max(1, round(side * size / longer)) for side in image.size)
+    if image.size != (width, height):
+        if longer > size and image.size == (longer, longer) and longer % size == 0:
+            image = image.reduce(longer // size)  # the same as BOX, faster
+        else:
+            filter_ = Image.Resampling.BOX if size <= longer else Image.Resampling.BICUBIC
+            image = image.resize((width, height), filter_)
+    if width != height:
+        square = Image.new(image.mode, (size, size))
+        square.paste(image, ((size - width) // 2, (size - height) // 2))
+        return square
+    return image
 
 
-def read_all(paths, size, images, progress=True):
-    """Read every file of `paths` into `images`, uint8 (len(paths), size, size, 1), which may be memory-mapped."""
-
-    def one(row):
-        images[row] = read(paths[row], size)
-
-    _threads(one, range(len(paths)), "reading images", progress)
+def as_array(image, channels=1):
+    """uint8 (H, W, channels) of a Pillow image of mode L or RGB."""
+    array = np.asarray(image)
+    return array if array.ndim == 3 else np.repeat(array[..., None], channels, axis=-1) if channels > 1 else array[..., None]
 
 
-def check(paths):
-    """Raise `UserError` unless each file is whole and a square 8-bit grey image, without decoding any.
+def _levels_used(array, enough=16):
+    """How many grey levels occur, exactly where they are few; the middle row tells most images at once."""
+    few = np.count_nonzero(np.bincount(array[len(array) // 2].ravel()))
+    return few if few > enough else np.count_nonzero(np.bincount(array.ravel()))
 
-    The sentence names the first bad file, says what is wrong with it, and counts the others.
+
+def read_all(sources, each, size, channels, put, progress=True):
+    """Read files on all cores and hand their slices on in blocks, so that memory does not grow with their number.
+
+    Args:
+        sources: a function for each file, whose call yields its `each` slices as `picture` returns them.
+        put: is called with a row and the images that belong there on, uint8 (n, size, size, channels). The rows of a
+            broken file are black.
+
+    Returns:
+        What was noted about each row, a structured array, and `{index of the file: reason}` of the broken ones.
     """
+    noted, broken = np.zeros(len(sources) * each, NOTED), {}
+    files = max(1, CHUNK // each)
 
-    def one(path):
-        try:
-            with Image.open(path) as image:
-                _fits(image)
-                image.verify()  # a PNG's checksums: finds a file that was cut off
-        except Exception as error:
-            return path, error
+    def chunk(start):
+        chosen = range(start, min(start + files, len(sources)))
+        block = np.empty((len(chosen) * each, size, size, channels), np.uint8)
+        for row, number in enumerate(chosen):
+            row *= each
+            try:
+                for place, (image, mode, colour, crc) in enumerate(sources[number](), row):
+                    fitted = fit(image, size)
+                    block[place] = array = as_array(fitted, channels)
+                    levels = _levels_used(array if fitted is image else np.asarray(image))
+                    noted[start * each + place] = (*image.size, levels, colour, mode, crc)
+            except Exception as error:
+                broken[number] = reason(error)
+                block[row : row + each] = 0
+        put(start * each, block)
+        return len(chosen)
 
-    bad = [found for found in _threads(one, paths, "checking images", False) if found]
-    if bad:
-        path, error = bad[0]
-        others = f" ({len(bad) - 1:,} more of {len(paths):,} files are like that)" if len(bad) > 1 else ""
-        raise UserError(f"The image {path} cannot be read: {_reason(error)}{others}; replace or remove it.")
+    on_all_cores(chunk, range(0, len(sources), files), "reading images", len(sources) if progress else 0)
+    return noted, dict(sorted(broken.items()))
 
 
-def _fits(image):
-    if image.mode != "L":
-        raise ValueError(f"it is a {image.mode} image, not one of 8-bit grey levels (mode L)")
-    if image.width != image.height:
-        raise ValueError(f"it has {image.width}x{image.height} pixels and is not square")
+def check_all(checks):
+    """Call each of `checks` on all cores; `{index: reason}` of those that raise."""
+
+    def chunk(start):
+        found = {}
+        for number in range(start, min(start + CHUNK, len(checks))):
+            try:
+                checks[number]()
+            except Exception as error:
+                found[number] = reason(error)
+        return found
+
+    parts = on_all_cores(chunk, range(0, len(checks), CHUNK), "checking images")
+    return {number: why for part in parts for number, why in part.items()}
 
 
-def _reason(error):
+def reason(error):
+    """What a broken file's exception says, as the end of a sentence."""
     if isinstance(error, Image.UnidentifiedImageError):
-        return "it is no image file, or an empty one"
-    return str(error).rstrip(".") or type(error).__name__
+        return "it is no image file of a known kind, or a broken one"
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
-def _threads(work, items, what, progress):
-    """`[work(item) for item in items]` on all cores; Pillow decodes outside the interpreter's lock."""
+def on_all_cores(work, items, what, total=0):
+    """`[work(item) for item in items]` on all cores; Pillow decodes outside the interpreter's lock.
+
+    With a `total` the results are counts, and a bar adds them up to it.
+    """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        return list(bar(pool.map(work, items), what, total=len(items), shown=progress))
+        with warnings.catch_warnings(), bar(None, what, total, shown=total > 0) as shown:
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd files
+            results = []
+            for result in pool.map(work, items):
+                results.append(result)
+                if total:
+                    shown.update(result)
+            return results
     finally:
         pool.shutdown(cancel_futures=True)  # after an error: do not read the rest first

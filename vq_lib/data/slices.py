@@ -19,9 +19,10 @@ class Slices:
         person: (N,) str, who the slice is of.
         position: (N,) int, the slice's place in its volume, from 0, -1 where unknown.
         label: (N,) str, class of the person, empty where unknown.
-        split: (N,) str, one of `SPLITS`; all slices of a person are in one.
+        split: (N,) str, one of `SPLITS`; all slices of a person are in one, unless the recipe allows leaks.
         source: (N,) str, the file it was read from, as named on disk.
-        fingerprint: SHA-256 of images and table, for provenance and to key what is made from them.
+        thumbnails: uint8, (N, 64, 64), small grey copies that checks and neighbours compare; None where not needed.
+        fingerprint: SHA-256 of what decides images and table, for provenance and to key what is made from them.
     """
 
     images: np.ndarray
@@ -30,12 +31,13 @@ class Slices:
     label: np.ndarray
     split: np.ndarray
     source: np.ndarray
+    thumbnails: np.ndarray | None = None
     fingerprint: str = ""
 
     def __post_init__(self):
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
             raise TypeError(f"images must be uint8 of shape (N, H, W, C), not {self.images.dtype} {self.images.shape}")
-        for name in COLUMNS:
+        for name in [*COLUMNS, *(["thumbnails"] if self.thumbnails is not None else [])]:
             if len(getattr(self, name)) != len(self.images):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries for {len(self.images)} images")
 

@@ -1,0 +1,156 @@
+"""What is wrong with the slices: leaks between splits, masks among images, odd pictures, mixed kinds.
+
+A finding is a dict: `check` (its name), `count`, `sentence` (empty where nothing was found), `examples`, and `kind`:
+"leak" stops the run unless the recipe allows it, "warning" stands in the report in red, "note" in its table only.
+"""
+
+import numpy as np
+from PIL import Image
+
+from vq_lib.data import reading
+from vq_lib.data.splits import unit
+
+SIDE = 64  # thumbnails, pixels
+LEAK = 0.99  # correlation of two thumbnails that makes them one picture
+COARSE = 4  # pixels of a thumbnail that a cell of the proposal averages, each way
+MASK_LEVELS = 8  # two to so many grey levels: a segmentation
+SHOWN = 20  # examples kept of each finding
+
+
+def thumbnails(images, out):
+    """Write grey 64x64 copies of `images` (N, H, W, C) to `out`, uint8 (N, 64, 64); on all cores."""
+    size, channels = images.shape[2:]
+    step = size // SIDE
+
+    def chunk(start):
+        block = images[start : start + reading.CHUNK]
+        if channels == 1 and size % SIDE == 0:
+            columns = block.reshape(-1, SIDE, step, size).sum(axis=2, dtype=np.uint32)
+            sums = sum(columns[..., place::step] for place in range(step))
+            out[start : start + len(block)] = ((sums + step * step // 2) // (step * step)).reshape(-1, SIDE, SIDE)
+        else:
+            for row, image in enumerate(block, start):
+                picture = Image.fromarray(image[..., 0] if channels == 1 else image).convert("L")
+                out[row] = np.asarray(reading.fit(picture, SIDE))
+
+    reading.on_all_cores(chunk, range(0, len(images), reading.CHUNK), "comparing images")
+
+
+def similar(thumbs, group=None, threshold=LEAK):
+    """Pairs of images whose thumbnails correlate at `threshold` or more; with `group`, only pairs of unequal groups.
+
+    Means over 4x4 cells propose, correlation at 64x64 decides. They cannot miss a pair: the cells are an orthogonal
+    projection P of the unit vectors a and b, so |Pa - Pb|² ≤ |a - b|² = 2 - 2 corr(a, b). Constant images have no
+    correlation and are left out.
+
+    Returns:
+        (n, 2) int with first < second, sorted, and (n,) float32 correlations.
+    """
+    cells = SIDE // COARSE
+    coarse = np.empty((len(thumbs), cells * cells), np.float32)
+    lengths = np.empty(len(thumbs), np.float32)
+
+    def chunk(start):
+        vectors = unit(thumbs[start : start + 256])
+        blocks = vectors.reshape(-1, cells, COARSE, cells, COARSE).sum(axis=(2, 4)) / COARSE
+        coarse[start : start + 256] = blocks.reshape(len(blocks), -1)
+        lengths[start : start + 256] = np.einsum("ij,ij->i", vectors, vectors)
+
+    reading.on_all_cores(chunk, range(0, len(thumbs), 256), "comparing images")
+    usable = np.flatnonzero(lengths > 0.5)
+    squares = np.einsum("ij,ij->i", coarse, coarse)
+    pairs, values = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
+    for chosen, others in _blocks(usable, group):
+        distance = squares[chosen, None] + squares[others] - 2 * coarse[chosen] @ coarse[others].T
+        first, second = np.nonzero(distance <= 2 - 2 * threshold + 1e-4)
+        first, second = chosen[first], others[second]
+        if group is None:
+            first, second = first[first < second], second[first < second]
+        for start in range(0, len(first), 2048):
+            a, b = first[start : start + 2048], second[start : start + 2048]
+            correlation = np.einsum("ij,ij->i", unit(thumbs[a]), unit(thumbs[b]))
+            kept = correlation >= threshold
+            pairs.append(np.sort(np.stack([a, b], axis=1)[kept], axis=1))
+            values.append(correlation[kept])
+    pairs, values = np.concatenate(pairs), np.concatenate(values)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[order], values[order]
+
+
+def _blocks(rows, group, size=1024):
+    """(some rows, rows to compare them with), so that every pair of unequal groups, or every pair, occurs once."""
+    if group is None:
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size], rows[start:]
+        return
+    names = np.unique(group[rows])
+    for number, name in enumerate(names):
+        mine, later = rows[group[rows] == name], rows[np.isin(group[rows], names[number + 1 :])]
+        for start in range(0, len(mine) if len(later) else 0, size):
+            yield mine[start : start + size], later
+
+
+def finding(check, kind, examples, sentence):
+    """One finding; `sentence` may hold `{count}` and `{first}`."""
+    count = len(examples)
+    text = sentence.replace("{count}", f"{count:,}").replace("{first}", str(examples[0])) if count else ""
+    return {"check": check, "kind": kind, "count": count, "sentence": text, "examples": list(examples[:SHOWN])}
+
+
+def leaks(slices):
+    """Pictures that are on both sides: `[(first, second, correlation, identical)]`, indices of slices, all of them."""
+    pairs, values = similar(slices.thumbnails, slices.split)
+    same = [np.array_equal(slices.images[a], slices.images[b]) if value > 0.9999 else False
+            for (a, b), value in zip(pairs.tolist(), values.tolist(), strict=True)]  # fmt: skip
+    return [(a, b, value, one) for (a, b), value, one in zip(pairs.tolist(), values.tolist(), same, strict=True)]
+
+
+def pictures(slices, noted=None):
+    """Findings about the pictures themselves.
+
+    Args:
+        slices: with thumbnails.
+        noted: what `reading.read_all` noted, or None where nothing was read.
+    """
+    names = slices.source if noted is not None else slices.person
+    found = []
+
+    def add(check, kind, mask, sentence):
+        found.append(finding(check, kind, names[np.flatnonzero(mask)].tolist(), sentence))
+
+    flat = slices.thumbnails.reshape(len(slices), -1)
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    constant = low == high
+    white = (flat >= 254).mean(axis=1)
+    ring = np.concatenate([slices.thumbnails[:, 0], slices.thumbnails[:, -1], slices.thumbnails[:, 1:-1, 0],
+                           slices.thumbnails[:, 1:-1, -1]], axis=1)  # fmt: skip
+    border = np.median(ring, axis=1)
+    inverted = ~constant & (border > 191) if (border < 64).mean() >= 0.75 else np.zeros(len(slices), bool)
+    if noted is not None:
+        levels = noted["levels"]
+        masks = (levels >= 2) & (levels <= MASK_LEVELS)
+        # A folder of nothing but drawings in few colours is what its user says it is.
+        add("masks among the images", "leak" if masks.mean() < 0.9 else "warning", masks,
+            "{count} pictures hold so few grey levels that they are segmentation masks, not images (the first is "
+            "{first})")  # fmt: skip
+    add("constant", "warning", constant, "{count} slices are all one level (the first is {first})")
+    add("nearly black", "warning", ~constant & (high < 32),
+        "{count} slices never reach an eighth of white (the first is {first}): if they hold 16-bit levels of fewer bits, "
+        "data.white says which level is white")  # fmt: skip
+    add("saturated", "warning", ~constant & ~inverted & (white > 0.25),
+        "{count} slices are white over more than a quarter (the first is {first})")  # fmt: skip
+    add("inverted", "warning", inverted,
+        "{count} slices are bright where the others are dark (the first is {first}): black and white may be swapped")
+    if noted is not None:
+        for check, values in (("sizes", [f"{w}x{h}" for w, h in zip(noted["width"], noted["height"], strict=True)]),
+                              ("modes", noted["mode"].tolist())):  # fmt: skip
+            kinds, counts = np.unique(values, return_counts=True)
+            order = np.argsort(-counts)
+            examples = [f"{counts[i]:,} of {kinds[i]}" for i in order]
+            found.append(finding(f"mixed {check}", "note", examples if len(kinds) > 1 else [],
+                                 f"the pictures have {len(kinds)} {check}: {', '.join(examples[:4])}"))  # fmt: skip
+        if slices.images.shape[-1] == 1:
+            add("colour read as grey", "warning", noted["colour"],
+                "{count} pictures have colour and were read as their luminance (the first is {first}): data.channels: 3 "
+                "keeps it")  # fmt: skip
+    return found
