@@ -170,5 +170,5 @@ if prior is not None:
     parts = {"prior": prior_result, "samples": {"count": len(images), "seconds": round(drawing, 2)}}
 document = stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
 figures.table(
-    ("", "images", "people"), [(split, c["images"], c["people"]) for split, c in document["data"].items()], "Data"
+    ("", "images", "people"), [(split, c["images"], c["people"]) for split, c in slices.counts().items()], "Data"
 )

@@ -1,4 +1,4 @@
-"""From recipe and folder to slices: the OASIS layout, reading, the check and the cache."""
+"""From recipe and folder to slices: the table of people, reading, the check and the cache."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vq_lib import data as datasets
-from vq_lib.data import oasis, reading
+from vq_lib.data import reading
 from vq_lib.errors import UserError
 from vq_lib.figures import data as plots
 from vq_lib.study import Study
@@ -19,8 +19,8 @@ CASES = {"train": (1, 2, 10), "validate": (402,), "test": (441, 442)}
 
 
 def picture(case, position, side=32):
-    """A grey gradient that tells case and position apart: any mix-up changes pixels."""
-    return ((np.add.outer(np.arange(side), np.arange(side)) * 2 + 7 * case + 40 * position) % 256).astype(np.uint8)
+    """Random grey levels that tell case and position apart: any mix-up changes pixels."""
+    return np.random.default_rng([case, position]).integers(0, 256, (side, side)).astype(np.uint8)
 
 
 def arrange(root, positions=(0, 1, 11)):
@@ -57,7 +57,7 @@ def study(tmp_path):
 def refuses(study, *words):
     """The check's sentence, which must hold every one of `words`."""
     with pytest.raises(UserError) as caught:
-        datasets.check(study.recipe, study.data_folder)
+        datasets.check(study)
     for word in words:
         assert str(word) in str(caught.value), caught.value
 
@@ -66,38 +66,28 @@ def slice_file(images, name="keras_png_slices_train/case_002_slice_1.nii.png"):
     return images / "keras_png_slices_data" / name
 
 
-# The OASIS layout ------------------------------------------------------------------------------------------------
+# The table of people ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", ["parent", "itself", "nested twice", "under slices", "parent of slices"])
-def test_oasis_is_found_in_every_nesting(tmp_path, given):
-    data = "keras_png_slices_data"
-    nested = {"nested twice": f"{data}/{data}", "parent of slices": f"slices/{data}", "under slices": "slices"}
-    below = nested.get(given, data)
-    arrange(tmp_path / below)
-    root = oasis.find(tmp_path / data if given == "itself" else tmp_path)
-    assert root == tmp_path / below
-    assert len(oasis.listing(root)["source"]) == 18
-
-
-def test_oasis_table(images):
-    table = oasis.listing(images / "keras_png_slices_data")
-    assert table["person"][:7].tolist() == ["case_001"] * 3 + ["case_002"] * 3 + ["case_010"]
-    assert table["position"][:3].tolist() == [0, 1, 11]  # as numbers: 11 after 1
-    assert table["split"].tolist() == ["train"] * 9 + ["validation"] * 3 + ["test"] * 6
-    assert set(table["label"]) == {""}
-    assert not any("seg" in source for source in table["source"])  # masks are no images
-
-
-def test_oasis_labels_come_from_subjects_csv(images):
-    (images / "subjects.csv").write_text("case,sex,cdr\n001,F,0\n002,M,0.5\n010,F,\n402,M,1\n")
-    table = oasis.listing(images / "keras_png_slices_data")
-    found = dict(zip(table["person"].tolist(), table["label"].tolist(), strict=True))
+def test_labels_ages_and_unmatched_people_come_from_subjects_csv(study, images):
+    (images / "subjects.csv").write_text("case,sex,age,cdr\n001,F,70,0\n002,M,,0.5\n010,F,20,\n402,M,80,1\n999,M,3,0\n")
+    mine = study("{layout: oasis, size: 16}", images)
+    slices = datasets.load(mine)
+    found = dict(zip(slices.person.tolist(), slices.label.tolist(), strict=True))
     assert found == {"case_001": "control", "case_002": "dementia", "case_010": "unrated", "case_402": "dementia",
                      "case_441": "", "case_442": ""}  # fmt: skip
-    (images / "subjects.csv").write_text("person,rating\n1,0\n")
-    with pytest.raises(UserError, match="columns case and cdr"):
-        oasis.listing(images / "keras_png_slices_data")
+    assert datasets.people(mine)["case_001"] == {"age": "70", "sex": "F"}
+    checks = datasets.summary(mine)
+    assert checks["people without a row"] == {"count": 2, "examples": ["case_441", "case_442"]}
+    assert checks["rows without slices"] == {"count": 1, "examples": ["999"]}
+
+
+def test_oasis_public_table_joins_too(study, images):
+    (images / "oasis_cross-sectional.csv").write_text("ID,M/F,Hand,Age,CDR\nOAS1_0002_MR1,F,R,55,0\n")
+    mine = study("{layout: oasis, size: 16, subjects: oasis_cross-sectional.csv}", images)
+    slices = datasets.load(mine)
+    assert set(slices.label[slices.person == "case_002"]) == {"control"}
+    assert datasets.people(mine) == {"case_002": {"age": "55", "sex": "F"}}
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -126,20 +116,22 @@ def test_black_stays_black(tmp_path, size):
 
 
 def test_check_recognises_the_layout_and_signs_it(study, images):
-    signature = datasets.check(study("{size: 16}", images).recipe, images)
-    assert signature.startswith("oasis:") and signature == datasets.check(study("{size: 16}").recipe, str(images))
-    assert signature != datasets.check(study("{size: 32}").recipe, images)
+    signature = datasets.check(study("{size: 16}", images))
+    assert signature.startswith("oasis:")
+    assert signature != datasets.check(study("{size: 32}", images))
     moved = shutil.copytree(images, images.parent / "moved")  # keeps times
-    assert signature == datasets.check(study("{size: 16}").recipe, moved)
+    assert signature == datasets.check(study("{size: 16}", moved))
+    for later in ("allow_leaks: true", "skip: 0.5", "augment: {flip: true}"):  # no slice changes with these
+        assert signature == datasets.check(study(f"{{size: 16, {later}}}", images))
     os.utime(slice_file(images), (1, 1))
-    assert signature != datasets.check(study("{size: 16}").recipe, images)
+    assert signature != datasets.check(study("{size: 16}", images))
 
 
 def test_check_of_the_cohort(study):
-    one, other = study("{layout: cohort, seed: 1}"), study("{layout: cohort, seed: 2}")
-    assert datasets.check(one.recipe, None).startswith("cohort:")
-    assert datasets.check(one.recipe, None) != datasets.check(study("{layout: cohort, seed: 2}").recipe, None)
-    refuses(study("{layout: cohort}", other.folder), "cohort", other.folder, "DATA")
+    assert datasets.check(study("{layout: cohort, seed: 1}")).startswith("cohort:")
+    assert datasets.check(study("{layout: cohort, seed: 1}")) != datasets.check(study("{layout: cohort, seed: 2}"))
+    folder = study("{}").folder
+    refuses(study("{layout: cohort}", folder), "cohort", folder, "DATA")
 
 
 def test_check_refuses_wrong_folders(study, tmp_path):
@@ -154,14 +146,6 @@ def test_check_refuses_wrong_folders(study, tmp_path):
         refuses(study(section, tmp_path / "notes"), tmp_path / "notes", "case_NNN_slice_K.nii.png")
 
 
-def test_check_names_a_missing_split(study, images):
-    train = images / "keras_png_slices_data" / "keras_png_slices_train"
-    train.rename(images / "elsewhere")
-    refuses(study("{layout: oasis}", images), "keras_png_slices_train", "is missing", "train slices")
-    train.mkdir()
-    refuses(study("{layout: oasis}", images), "keras_png_slices_train", "holds no slices")
-
-
 def spoil_empty(path):
     path.write_bytes(b"")
 
@@ -174,28 +158,33 @@ def spoil_cut(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
-def spoil_colour(path):
-    Image.new("RGB", (32, 32)).save(path)
-
-
-def spoil_oblong(path):
-    Image.new("L", (32, 20)).save(path)
-
-
 @pytest.mark.parametrize(
-    ("spoil", "why"),
-    [(spoil_empty, "no image file, or an empty one"), (spoil_text, "no image file"), (spoil_cut, "cannot be read"),
-     (spoil_colour, "RGB"), (spoil_oblong, "32x20")],
-)  # fmt: skip
+    ("spoil", "why"), [(spoil_empty, "it is empty"), (spoil_text, "no image file"), (spoil_cut, "it is cut off")]
+)
 def test_check_names_a_bad_image_and_counts_the_others(study, images, spoil, why):
     spoil(slice_file(images))
     refuses(study("{layout: oasis, size: 16}", images), "case_002_slice_1.nii.png", why)
     with pytest.raises(UserError, match="case_002_slice_1.nii.png"):
         reading.read(slice_file(images), 16)
     with pytest.raises(UserError, match="case_002_slice_1.nii.png"):
-        reading.read_all([slice_file(images)] * 3, 16, np.empty((3, 16, 16, 1), np.uint8), progress=False)
+        reading.read_many([slice_file(images)] * 3, 16)
     spoil(slice_file(images, "keras_png_slices_test/case_441_slice_0.nii.png"))
-    refuses(study("{layout: oasis, size: 16}", images), "case_002_slice_1.nii.png", "(1 more of 18 files")
+    refuses(study("{layout: oasis, size: 16}", images), "case_002_slice_1.nii.png", "(1 more of 18 files", "data.skip")
+
+
+def test_bad_images_are_left_out_up_to_the_recipes_share(study, images):
+    whole = datasets.load(study("{size: 16}", images))
+    spoil_cut(slice_file(images))
+    mine = study("{size: 16, skip: 0.06}", images)
+    slices = datasets.load(mine)
+    kept = np.flatnonzero(whole.source != "keras_png_slices_data/keras_png_slices_train/case_002_slice_1.nii.png")
+    assert slices.source.tolist() == whole.source[kept].tolist() and len(slices) == 17
+    np.testing.assert_array_equal(slices.images, whole.images[kept])
+    np.testing.assert_array_equal(slices.thumbnails, whole.thumbnails[kept])
+    assert "case_002_slice_1.nii.png: it is cut off" in datasets.summary(mine)["files left out"]["examples"][0]
+    assert any("Files that cannot be read and were left out: 1" in text for text in datasets.summary(mine)["warnings"])
+    spoil_cut(slice_file(images, "keras_png_slices_test/case_441_slice_0.nii.png"))
+    refuses(study("{size: 16, skip: 0.06}", images), "1 more of 18 files")
 
 
 def test_a_person_in_two_splits_is_named(study, images):
@@ -247,6 +236,10 @@ def other_shape(folder):
     np.save(folder / "images.npy", np.zeros((18, 8, 8, 1), np.uint8))
 
 
+def no_thumbnails(folder):
+    (folder / "thumbnails.npy").unlink()
+
+
 def other_kind(folder):
     np.save(folder / "images.npy", np.zeros((18, 16, 16, 1), np.float32))
 
@@ -264,7 +257,9 @@ def no_table(folder):
     (folder / "slices.csv").unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_images, empty_images, other_shape, other_kind, short_table, no_json, no_table])
+@pytest.mark.parametrize(
+    "damage", [cut_images, empty_images, no_thumbnails, other_shape, other_kind, short_table, no_json, no_table]
+)
 def test_a_broken_cache_is_made_again(study, images, damage):
     mine = study("{layout: oasis, size: 16}", images)
     made = datasets.load(mine)
@@ -312,10 +307,10 @@ def test_moments_and_levels_against_numpy(study, images):
 
 def test_every_figure_draws(study, images):
     slices = datasets.load(study("{layout: oasis, size: 32}", images))
-    scores = np.linspace(0, 1, len(slices.where("test")))
     drawn = [draw(slices) for draw in (plots.by_position_and_class, plots.same_position, plots.split_sizes,
                                        plots.histograms, plots.mean_and_deviation)]  # fmt: skip
-    drawn.append(plots.guesses(slices, np.zeros((6, 32, 32, 1), np.float32), scores, scores))
+    drawn.append(plots.guesses(slices, np.zeros((6, 32, 32, 1), np.float32), lambda a, b: (np.zeros(6), np.ones(6))))
+    drawn.append(plots.augmented(slices, lambda images, rng: 255 - images))
     for figure in drawn:
         figure.canvas.draw()
     assert len(drawn[0].axes) == 2 * 3 and len(drawn[1].axes) == 8

@@ -68,15 +68,19 @@ class CodebookKeeper(keras.callbacks.Callback):
 class Watch(keras.callbacks.Callback):
     """Adds validation SSIM, foreground SSIM and perplexity to each epoch's logs."""
 
-    def __init__(self, images):
+    def __init__(self, images, rows):
         super().__init__()
-        self.images = images
+        self.images, self.rows = images, rows
 
     def on_epoch_end(self, epoch, logs=None):
         from vq_lib import metrics
 
-        codes = self.model.encode(self.images)
-        plain, foreground = metrics.ssim(self.images, self.model.decode(codes))
-        size = self.model.quantizer.codes
+        codes, scores = [], []
+        for start in range(0, len(self.rows), 256):  # the validation people may not fit into memory
+            images = np.asarray(self.images[self.rows[start : start + 256]])
+            codes.append(self.model.encode(images))
+            scores.append(metrics.ssim(images, self.model.decode(codes[-1])))
+        plain, foreground = np.concatenate(scores, axis=1)
+        codes, size = np.concatenate(codes), self.model.quantizer.codes
         logs["val_ssim"], logs["val_ssim_foreground"] = plain.mean(), np.nanmean(foreground)
         logs["val_perplexity"], logs["val_usage"] = metrics.perplexity(codes, size), metrics.usage(codes, size)

@@ -9,11 +9,9 @@ import numpy as np
 from PIL import Image
 
 from vq_lib import figures, files
-from vq_lib.data import reading
+from vq_lib.data import folders, reading
 from vq_lib.errors import UserError
 from vq_lib.study import Study
-
-IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 
 
 def _keras():
@@ -76,11 +74,9 @@ def _models(args, prior=False):
 
 
 def _read(paths, model):
-    """The images, uint8 (N, H, W, C), brought to the size that the model was trained on."""
-    size = model.settings["image_shape"][0]
-    images = np.empty((len(paths), size, size, 1), np.uint8)
-    reading.read_all([str(path) for path in paths], size, images, progress=sys.stderr.isatty())
-    return images
+    """The images, uint8 (N, H, W, C), brought to the size and the colours that the model was trained on."""
+    size, _, channels = model.settings["image_shape"]
+    return reading.read_many(paths, size, channels, progress=sys.stderr.isatty())
 
 
 def _quality(paths, model, people):
@@ -136,9 +132,13 @@ def score(args):
     folder = Path(args.folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
+    files = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES)]
+    paths = [Path(file.path) for file in files if not folders.is_mask(file)]
     if not paths:
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(IMAGES))}).")
+        masks = " but masks" if files else ""
+        raise UserError(f"{folder} holds no images{masks} ({', '.join(folders.IMAGES)}).")
+    if len(paths) < len(files):
+        print(f"{len(files) - len(paths)} files are masks by their names and were left out")
     people = np.array([re.sub(r"_slice_\d+.*$", "", path.name) for path in paths])
     model, _ = _models(args)
     _, _, summary = _quality(paths, model, people)
@@ -165,8 +165,8 @@ def generate(args):
     """Draw `-n` new images and write them as one picture, in a grid."""
     out = Path(args.out)
     Image.init()
-    if out.suffix.lower() not in IMAGES:
-        raise UserError(f"--out {out} must end in one of {', '.join(sorted(IMAGES))}.")
+    if out.suffix.lower() not in folders.IMAGES:
+        raise UserError(f"--out {out} must end in one of {', '.join(folders.IMAGES)}.")
     model, prior = _models(args, prior=True)
     if prior.grid != model.grid or prior.codes != model.quantizer.codes:
         raise UserError(

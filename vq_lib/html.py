@@ -62,6 +62,7 @@ def render(study, notebooks):
         "title": study.recipe.title,
         "name": study.name,
         "cards": cards(metrics),
+        "warnings": metrics.get("data", {}).get("checks", {}).get("warnings", []),
         "contents": contents,
         "settings": settings,
         "provenance": _provenance(metrics.get("provenance", {}), executed, notebooks),

@@ -55,7 +55,7 @@ def build(report, data="", overrides="", force=False, until=None, notebooks=REPO
     """
     started = time.monotonic()
     study = Study(report, data, overrides)
-    signature = datasets.check(study.recipe, study.data_folder)
+    signature = datasets.check(study)
     busy = f"{_short(study.folder)} is being built by another process: wait until it is done, or stop that one."
     with lock(study.run / ".lock", busy):
         _forget_strange(study)

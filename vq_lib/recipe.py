@@ -50,7 +50,9 @@ class Data(Section):
     )
     size: Annotated[int, Field(ge=16, le=1024)] = Field(128, description="side of the square images, in pixels")
     channels: Literal[1, 3] = Field(1, description="1: grey; 3: colour")
-    white: Annotated[int, Field(ge=1)] | None = Field(None, description="level of 16-bit images that is white; none: 65535")
+    white: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="level of 16-bit images that becomes white; none: 65535"
+    )
     subjects: str | None = Field(None, description="table of people; none: subjects.csv where there is one")
     person: str | None = Field(
         None, description="regular expression whose first group is the person in a file's path (image_folder only)"

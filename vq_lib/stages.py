@@ -1,6 +1,7 @@
 """The stages of a report, from slices to metrics: what the notebooks call, and the files that pass between them."""
 
 import csv
+import functools
 import logging
 import time
 import zipfile
@@ -11,6 +12,8 @@ import numpy as np
 from vq_lib import baselines, files, ladder, metrics, provenance, sampling, training
 from vq_lib.autoencoder import receptive_field
 from vq_lib.codebook import CodebookKeeper, Watch
+from vq_lib.data import summary as data_checks
+from vq_lib.data.augment import augment
 from vq_lib.errors import UserError
 from vq_lib.pixelcnn import PixelCNN
 from vq_lib.vqvae import VQVAE, as_float32
@@ -31,8 +34,15 @@ def variance(images, rows):
     return float((counts * np.square(levels - mean)).sum() / counts.sum())
 
 
+def _augment(study):
+    """The recipe's augmentation as `Batches` wants it, or None."""
+    settings = study.recipe.data.augment
+    return settings and functools.partial(augment, **settings.model_dump())
+
+
 def _vqvae_key(study, slices):
-    return files.digest([FORMAT, study.recipe.chosen("vqvae"), slices.fingerprint])
+    parts = [FORMAT, study.recipe.chosen("vqvae"), slices.fingerprint]
+    return files.digest([*parts, study.recipe.chosen("data")["augment"]] if study.recipe.data.augment else parts)
 
 
 def _prior_key(study, vqvae_key):
@@ -97,12 +107,12 @@ def train_vqvae(study, slices):
     model, summary = _train(
         study, "vqvae", key,
         lambda dtype: VQVAE.from_recipe(study.recipe, variance(slices.images, rows), dtype),
-        training.Batches(slices.images, rows, recipe.batch, recipe.seed),
+        training.Batches(slices.images, rows, recipe.batch, recipe.seed, change=_augment(study)),
         training.Batches(slices.images, held_out, 64),
         [
             *([CodebookKeeper(slices.images, rows, recipe.seed, recipe.restart, start=recipe.start == "kmeans")]
               if recipe.quantizer == "vq" else []),
-            Watch(np.asarray(slices.images[held_out])),
+            Watch(slices.images, held_out),
         ],
         ("loss", "val_loss", "val_ssim", "val_ssim_foreground", "val_usage"),
         lambda model: {"parameters": model.parameters},
@@ -280,7 +290,7 @@ def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, sa
             "commit": provenance.commit(),
             "seconds": seconds,
         },
-        "data": slices.counts(),
+        "data": {**slices.counts(), "checks": data_checks(study)},
         "vqvae": vqvae,
         "baselines": base,
     }

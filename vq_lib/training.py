@@ -29,10 +29,12 @@ class Batches(keras.utils.PyDataset):
         batch: rows a batch; the last one may be smaller.
         seed: seed of the order; None keeps the rows' own.
         targets: array beside `inputs`, or None where the model needs none.
+        change: `change(batch, rng)` alters a batch of inputs at random, or None; rng depends on (seed, epoch, batch).
     """
 
-    def __init__(self, inputs, rows, batch, seed=None, targets=None):
+    def __init__(self, inputs, rows, batch, seed=None, targets=None, change=None):
         super().__init__()
+        self.change = change
         self.inputs, self.targets, self.rows, self.batch, self.seed = inputs, targets, np.asarray(rows), batch, seed
         self.start(0)
 
@@ -51,6 +53,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         chosen = np.sort(self.order[index * self.batch : (index + 1) * self.batch])  # sorted: faster from a disk
         x = self.inputs[chosen]
+        if self.change is not None:
+            x = self.change(x, np.random.default_rng([self.seed or 0, self.epoch, index]))
         return (x,) if self.targets is None else (x, self.targets[chosen])
 
 

@@ -138,13 +138,11 @@ class VQVAE(keras.Model):
         """
         if images.dtype != np.uint8:
             raise ValueError(f"VQVAE takes uint8 grey levels 0-255, not {images.dtype}")
-        parts = [
-            ops.convert_to_numpy(
-                self.quantizer.encode(self.encoder.predict_on_batch(np.asarray(images[i : i + batch])))
-            )
-            for i in range(0, len(images), batch)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, *self.grid), np.int32)
+        codes = np.empty((len(images), *self.grid), np.int32)
+        for i in range(0, len(images), batch):
+            vectors = self.encoder.predict_on_batch(np.asarray(images[i : i + batch]))
+            codes[i : i + batch] = ops.convert_to_numpy(self.quantizer.encode(vectors))
+        return codes
 
     def decode(self, codes, batch=64):
         """Images of `codes`: (N, h, w) int → NumPy float32 (N, H, W, C) in [0, 1]."""

@@ -1,7 +1,7 @@
 """ADNI slices as the field passes them on: `AD_NC/train/AD/218391_78.jpeg`, scan 218391, slice 78.
 
 Copies call the folder above `ADNI_AD_NC_2D` or `ADNI_AC_NC_2D`, use PNG, or leave out the level of the classes. The
-names tell scans apart, not people: a table of people (see `people`) brings the scans of one person together.
+names tell scans apart, not people: a table of people (see `subjects`) brings the scans of one person together.
 """
 
 import re
@@ -16,7 +16,7 @@ WHERE = (
 ACKNOWLEDGEMENT = (
     "Data used in preparation of this report were obtained from the Alzheimer's Disease Neuroimaging Initiative (ADNI) "
     "database (adni.loni.usc.edu), whose investigators contributed to the design and implementation of ADNI and "
-    "provided data but did not take part in the analysis or the writing of this report. The images may not be passed on."
+    "provided data but did not take part in the analysis or writing of this report. The images may not be passed on."
 )
 SLICE = re.compile(r"(\d+)_(\d+)\.(jpe?g|png)", re.I)
 CLASSES = {"AD", "NC", "CN", "MCI"}

@@ -120,7 +120,7 @@ def _people_apart(survey):
     both = splits.shared(*map(np.array, zip(*given, strict=True))) if given else {}
     lines = [f"{who} ({' and '.join(where)})" for who, where in both.items()]
     return checks.finding("people in two splits", "leak", lines,
-                          "{count} people have slices in two splits (the first is {first})")  # fmt: skip
+                          "People with slices in two splits")  # fmt: skip
 
 
 def _enough(survey, broken, data):
@@ -135,8 +135,7 @@ def _enough(survey, broken, data):
                  f"{'; …' if lines[4:] else ''})" if lines[1:] else ""  # fmt: skip
         allow = f", or allow them with data.skip: {np.ceil(share * 1000) / 1000:g}" if len(broken) < len(files) else ""
         raise UserError(f"The image {name} cannot be read: {why}{others}; replace or remove it{allow}.")
-    return checks.finding("files left out", "warning", lines,
-                          "{count} files cannot be read and were left out (the first is {first})")  # fmt: skip
+    return checks.finding("files left out", "warning", lines, "Files that cannot be read and were left out")
 
 
 def _judge(found, study):
@@ -152,8 +151,8 @@ def _judge(found, study):
     for line in lines[:PRINTED]:
         print(f"  {line}")
     where = f" {study.slices / 'leaks.csv'} lists all pairs." if len(lines) > PRINTED else ""
-    raise UserError(f"{'; '.join(one['sentence'] for one in stops)}: every score would be worthless. Remove one side, or "
-                    f"set data.allow_leaks: true to go on with a warning in the report.{where}")  # fmt: skip
+    raise UserError(f"{'; '.join(one['sentence'] for one in stops)}: every score would be worthless. Remove one "
+                    f"side, or set data.allow_leaks: true to go on with a warning in the report.{where}")  # fmt: skip
 
 
 def _make(study, survey, folder, key):
@@ -175,16 +174,15 @@ def _make(study, survey, folder, key):
     if (unknown := columns["person"] == "").any():
         found.append(_group(columns, thumbs, unknown))
     elif survey.identity == "scan":
-        scans = np.unique(columns["person"])
         found.append(checks.finding(
-            "people unknown", "warning", scans.tolist(),
-            "The names tell {count} scans apart, not people: scans of one person may be in two splits, and this report "
-            "cannot vouch for them; a subjects.csv that names the person of each scan settles it"))  # fmt: skip
+            "people unknown", "warning", np.unique(columns["person"]).tolist(), "Scans whose person is not known",
+            ": scans of one person may be in two splits, for which this report cannot vouch; a subjects.csv that names "
+            "the person of each scan settles it"))  # fmt: skip
     shares = {"test": data.test, "validation": data.validation}
     columns["split"], cut = splits.assign(columns["person"], columns["label"], columns["split"], shares, data.seed)
-    found.append(checks.finding("splits cut from train", "note", [f"{name}: {count} people" for name, count in cut.items()],
-                                f"{', '.join(cut)} had no folder and {'were' if len(cut) > 1 else 'was'} cut from the "
-                                f"training people: {', '.join(f'{n} {name}' for name, n in cut.items())}"))  # fmt: skip
+    found.append(checks.finding(
+        "splits cut from train", "note", [f"{count} people for {name}" for name, count in cut.items()],
+        "Splits without a folder, cut from the training people"))  # fmt: skip
     slices = Slices(images=images, thumbnails=thumbs, **columns)
     look = [data.size, data.channels, data.white, data.range if survey.layout == "volumes" else None]
     content = hashlib.sha256(json.dumps([FORMAT, look]).encode() + noted["crc"].tobytes())
@@ -209,10 +207,8 @@ def _finish(study, survey, folder, key, slices, noted, found, content):
     same, near = ([_pair(**pair) for pair in pairs if pair["identical"] is wanted] for wanted in (True, False))
     found = [
         *found,
-        checks.finding("identical across splits", "leak", same, "{count} pairs of identical pictures are in two splits "
-                       "(the first is {first})"),
-        checks.finding("near-identical across splits", "leak", near, "{count} pairs of nearly identical pictures are in "
-                       "two splits (the first is {first})"),
+        checks.finding("identical across splits", "leak", same, "Pairs of identical pictures in two splits"),
+        checks.finding("near-identical across splits", "leak", near, "Pairs of near-identical pictures in two splits"),
         *checks.pictures(slices, noted),
     ]  # fmt: skip
     if pairs:
@@ -245,8 +241,9 @@ def _group(columns, thumbs, unknown):
     columns["person"] = np.where(unknown, columns["source"][first], columns["person"])
     return checks.finding(
         "people unknown", "warning", np.unique(columns["person"]).tolist(),
-        "Nothing tells which pictures show one person: near-identical ones were kept together ({count} groups), but this "
-        "report cannot vouch for the split; data.person or a subjects.csv names the people")  # fmt: skip
+        "Pictures of unknown people, near-identical ones kept together",
+        ": one person may be in two splits, for which this report cannot vouch; data.person or a subjects.csv "
+        "names the people")  # fmt: skip
 
 
 def _npy(path, shape):
@@ -262,8 +259,9 @@ def _npy(path, shape):
             with open(path, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, begin + shape[0] * row_bytes)
     except OSError as error:
-        raise UserError(f"The {shape[0] * row_bytes / 2**30:.1f} GiB of decoded slices do not fit into {path.parent.parent} "
-                        f"({error.strerror}): make room, or lower data.size.") from None  # fmt: skip
+        need = f"{shape[0] * row_bytes / 2**30:.1f} GiB"
+        raise UserError(f"{need} of decoded slices do not fit into {path.parent.parent} ({error.strerror}): make room, "
+                        "or lower data.size.") from None  # fmt: skip
 
     def put(row, block):
         with open(path, "r+b", buffering=0) as file:

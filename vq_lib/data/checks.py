@@ -90,10 +90,10 @@ def _blocks(rows, group, size=1024):
             yield mine[start : start + size], later
 
 
-def finding(check, kind, examples, sentence):
-    """One finding; `sentence` may hold `{count}` and `{first}`."""
+def finding(check, kind, examples, what, then=""):
+    """One finding: "`what`: count, such as the first example`then`", or no sentence where there is none."""
     count = len(examples)
-    text = sentence.replace("{count}", f"{count:,}").replace("{first}", str(examples[0])) if count else ""
+    text = f"{what}: {count:,}, such as {examples[0]}{then}" if count else ""
     return {"check": check, "kind": kind, "count": count, "sentence": text, "examples": list(examples[:SHOWN])}
 
 
@@ -115,8 +115,8 @@ def pictures(slices, noted=None):
     names = slices.source if noted is not None else slices.person
     found = []
 
-    def add(check, kind, mask, sentence):
-        found.append(finding(check, kind, names[np.flatnonzero(mask)].tolist(), sentence))
+    def add(check, kind, mask, what, then=""):
+        found.append(finding(check, kind, names[np.flatnonzero(mask)].tolist(), what, then))
 
     flat = slices.thumbnails.reshape(len(slices), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
@@ -131,26 +131,22 @@ def pictures(slices, noted=None):
         masks = (levels >= 2) & (levels <= MASK_LEVELS)
         # A folder of nothing but drawings in few colours is what its user says it is.
         add("masks among the images", "leak" if masks.mean() < 0.9 else "warning", masks,
-            "{count} pictures hold so few grey levels that they are segmentation masks, not images (the first is "
-            "{first})")  # fmt: skip
-    add("constant", "warning", constant, "{count} slices are all one level (the first is {first})")
-    add("nearly black", "warning", ~constant & (high < 32),
-        "{count} slices never reach an eighth of white (the first is {first}): if they hold 16-bit levels of fewer bits, "
-        "data.white says which level is white")  # fmt: skip
-    add("saturated", "warning", ~constant & ~inverted & (white > 0.25),
-        "{count} slices are white over more than a quarter (the first is {first})")  # fmt: skip
-    add("inverted", "warning", inverted,
-        "{count} slices are bright where the others are dark (the first is {first}): black and white may be swapped")
+            "Pictures of so few grey levels that they are segmentation masks, not images")  # fmt: skip
+    add("constant", "warning", constant, "Slices that are all one level")
+    add("nearly black", "warning", ~constant & (high < 32), "Slices that never reach an eighth of white",
+        "; where 16-bit files hold fewer bits, data.white says which level is white")  # fmt: skip
+    add(
+        "saturated", "warning", ~constant & ~inverted & (white > 0.25), "Slices that are white over more than a quarter"
+    )
+    add("inverted", "warning", inverted, "Slices that are bright where the others are black",
+        ": black and white may be swapped")  # fmt: skip
     if noted is not None:
         for check, values in (("sizes", [f"{w}x{h}" for w, h in zip(noted["width"], noted["height"], strict=True)]),
                               ("modes", noted["mode"].tolist())):  # fmt: skip
             kinds, counts = np.unique(values, return_counts=True)
-            order = np.argsort(-counts)
-            examples = [f"{counts[i]:,} of {kinds[i]}" for i in order]
-            found.append(finding(f"mixed {check}", "note", examples if len(kinds) > 1 else [],
-                                 f"the pictures have {len(kinds)} {check}: {', '.join(examples[:4])}"))  # fmt: skip
+            examples = [f"{kinds[i]} ({counts[i]:,})" for i in np.argsort(-counts)] if len(kinds) > 1 else []
+            found.append(finding(f"mixed {check}", "note", examples, f"Different {check} of the pictures"))
         if slices.images.shape[-1] == 1:
-            add("colour read as grey", "warning", noted["colour"],
-                "{count} pictures have colour and were read as their luminance (the first is {first}): data.channels: 3 "
-                "keeps it")  # fmt: skip
+            add("colour read as grey", "warning", noted["colour"], "Pictures with colour, read as their luminance",
+                "; data.channels: 3 keeps it")  # fmt: skip
     return found

@@ -1,5 +1,6 @@
 """What lies below a folder, and what names say: every file once, none opened."""
 
+import functools
 import os
 import re
 from typing import NamedTuple
@@ -94,8 +95,9 @@ def _sort_in(entry, name, files, troubles, stack, above):
             files.append(File(name, entry.path, state.st_size, state.st_mtime_ns))
         elif name.lower().endswith(IMAGES + VOLUMES):
             troubles[name] = "the link leads nowhere" if entry.is_symlink() else "it is no regular file"
-    except OSError as error:  # a link onto itself
-        troubles[name] = f"it cannot be reached ({error.strerror})"
+    except OSError as error:  # a link onto itself, say
+        if name.lower().endswith(IMAGES + VOLUMES):
+            troubles[name] = f"it cannot be reached ({error.strerror})"
 
 
 def split_and_rest(parts):
@@ -108,8 +110,13 @@ def split_and_rest(parts):
 
 def is_mask(file):
     """Whether a file's name, or that of a folder it lies in, says that it is a segmentation."""
-    *folders, name = file.parts
-    return bool(MASK_FILE.search(name.split(".")[0])) or any(MASK_FOLDER.fullmatch(part) for part in folders)
+    folder, _, name = file.name.rpartition("/")
+    return bool(MASK_FILE.search(name.split(".")[0])) or _of_masks(folder)
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_masks(folder):
+    return any(map(MASK_FOLDER.fullmatch, folder.split("/")))
 
 
 def topmost(rows, above):

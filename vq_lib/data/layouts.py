@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, people, reading, volumes, voxels
+from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, reading, subjects, volumes, voxels
 from vq_lib.errors import UserError
 from vq_lib.files import digest
 
@@ -47,8 +47,9 @@ def survey(study):
     data, section = study.recipe.data, settings(study.recipe)
     if data.layout == "cohort":
         if study.data_folder:
-            raise UserError(f"This recipe makes its own people (data.layout: cohort) and cannot use {study.data_folder}: "
-                            "leave DATA (or --data) out, or take a recipe for images, as oasis-best.")  # fmt: skip
+            raise UserError(f"This recipe makes its own people (data.layout: cohort) and cannot use "
+                            f"{study.data_folder}: leave DATA (or --data) out, or take a recipe for images, as "
+                            "oasis-best.")  # fmt: skip
         return Survey("cohort", [], "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
     folder = _folder(study)
     files, broken = folders.walk(folder)
@@ -56,15 +57,15 @@ def survey(study):
     tables = _tables(folder, files, data)
     about, findings = {}, []
     if tables:
-        listing, about, without, spare = people.join(listing, tables[0])
+        listing, about, without, spare = subjects.join(listing, tables[0])
         findings += [
-            checks.finding("people without a row", "note", without, f"{{count}} people are not in {tables[0].name}"),
-            checks.finding("rows without slices", "note", spare, f"{{count}} rows of {tables[0].name} have no slices"),
+            checks.finding("people without a row", "note", without, f"People who are not in {tables[0].name}"),
+            checks.finding("rows without slices", "note", spare, f"Rows of {tables[0].name} without slices"),
         ]
     masks = [file.name for file in listing.masks]
     findings.append(checks.finding(
         "masks left out", "note" if layout == "oasis" else "warning", masks,
-        "{count} files were left out because their names say that they are masks (the first is {first})"))  # fmt: skip
+        "Files left out because their names say that they are masks"))  # fmt: skip
     states = [(file.name, file.size, file.time) for file in dict.fromkeys(row.file for row in listing.rows)]
     states += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tables]
     return Survey(layout, listing.rows, listing.identity, about, findings, broken,
@@ -84,7 +85,7 @@ def _folder(study):
     if not folder.is_dir():
         raise UserError(f"The data folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
     try:
-        if not any(os.scandir(folder)):
+        if not os.listdir(folder):
             raise UserError(f"The data folder {folder} is empty.")
     except OSError as error:
         raise UserError(f"The data folder {folder} cannot be read: {error.strerror}.") from None

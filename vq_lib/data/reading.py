@@ -1,9 +1,9 @@
-"""Image files read into uint8 arrays, on all cores: what is broken, hostile or odd is named and never read as another.
+"""Image files read into uint8 arrays, on all cores: what is broken, hostile or odd is named, never guessed at.
 
-Levels: 8-bit ones stay as they are; 16-bit ones become `level * 256 // (white + 1)`, with white = 65535 unless the recipe
-says otherwise. Palettes, opaque alpha and equal colour channels become grey without loss; what is transparent lies on
-black. A PNG's checksums are verified, which Pillow's decoder leaves out; JPEG has none, so that a change inside its
-compressed data shows only where it breaks them.
+Levels: 8-bit ones stay as they are; 16-bit ones become `level * 256 // (white + 1)`, with white = 65535 unless the
+recipe says otherwise. Palettes, opaque alpha and equal colour channels become grey without loss; what is transparent
+lies on black. A PNG's checksums are verified, which Pillow's decoder leaves out; JPEG has none, so that a change inside
+its compressed data shows only where it breaks them.
 """
 
 import io
@@ -23,8 +23,16 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others: Pillow would hand
 PIXELS = 2**26  # more is a decompression bomb
 BYTES = 2**29
 CHUNK = 32  # files that a thread takes at a time
-NOTED = np.dtype([("width", np.int32), ("height", np.int32), ("levels", np.int16), ("colour", bool), ("mode", "U6"),
-                  ("crc", np.uint32)])  # what is noted about a slice: its file's pixels, not the fitted ones
+NOTED = np.dtype(
+    [
+        ("width", np.int32),
+        ("height", np.int32),
+        ("levels", np.int16),
+        ("colour", bool),
+        ("mode", "U6"),
+        ("crc", np.uint32),
+    ]
+)  # what is noted about a slice: its file's pixels, not the fitted ones
 
 Image.preinit()  # finds the common formats once, not in several threads at the same time
 
@@ -144,8 +152,8 @@ def fit(image, size):
 
 def as_array(image, channels=1):
     """uint8 (H, W, channels) of a Pillow image of mode L or RGB."""
-    array = np.asarray(image)
-    return array if array.ndim == 3 else np.repeat(array[..., None], channels, axis=-1) if channels > 1 else array[..., None]
+    array = np.asarray(image).reshape(image.height, image.width, -1)
+    return array if array.shape[2] == channels else np.repeat(array, channels, axis=2)
 
 
 def _levels_used(array, enough=16):
@@ -187,6 +195,24 @@ def read_all(sources, each, size, channels, put, progress=True):
 
     on_all_cores(chunk, range(0, len(sources), files), "reading images", len(sources) if progress else 0)
     return noted, dict(sorted(broken.items()))
+
+
+def read_many(paths, size, channels=1, progress=False):
+    """The images in `paths`, uint8 (n, size, size, channels).
+
+    Raises:
+        UserError: one cannot be read; the sentence names the first.
+    """
+    images = np.empty((len(paths), size, size, channels), np.uint8)
+
+    def put(row, block):
+        images[row : row + len(block)] = block
+
+    sources = [lambda path=path: [picture(path, channels)] for path in paths]
+    _, broken = read_all(sources, 1, size, channels, put, progress)
+    for number, why in broken.items():
+        raise UserError(f"The image {paths[number]} cannot be read: {why}.")
+    return images
 
 
 def check_all(checks):

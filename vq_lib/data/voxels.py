@@ -25,8 +25,9 @@ def look(path, load=False):
     shape = image.shape[:3]
     if len(shape) != 3 or any(n != 1 for n in image.shape[3:]) or min(shape) < 8:
         raise ValueError(f"it has the shape {'x'.join(map(str, image.shape))} and is no single volume")
-    if image.get_data_dtype().fields or np.prod(shape, dtype=float) * max(image.get_data_dtype().itemsize, 4) > BYTES:
-        raise ValueError(f"it has {'x'.join(map(str, shape))} voxels of {image.get_data_dtype()}: too many, or no levels")
+    kind = image.get_data_dtype()
+    if kind.kind not in "iuf" or np.prod(shape, dtype=float) * max(kind.itemsize, 4) > BYTES:
+        raise ValueError(f"it has {'x'.join(map(str, shape))} voxels of {kind}: too many, or no levels")
     affine = image.affine
     if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise ValueError("its header has no usable orientation")

@@ -6,12 +6,13 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from vq_lib.data.slices import SPLITS
-from vq_lib.figures import COLOURS, Html, bare, new, table
+from vq_lib.figures import COLOURS, Html, bare, new, table, warning
 
 
-def classes(slices):
-    """The labels that occur, `""` (unknown) among them, in alphabetical order."""
-    return sorted(set(slices.label.tolist()))
+def classes(slices, most=6):
+    """The labels that occur, `""` (unknown) among them, in alphabetical order; of many, the `most` frequent."""
+    names, counts = np.unique(slices.label, return_counts=True)
+    return sorted(names[np.argsort(-counts, kind="stable")[:most]].tolist())
 
 
 def note(text):
@@ -19,15 +20,59 @@ def note(text):
     return Html(f"<p><strong>{html.escape(text)}</strong></p>", text)
 
 
-def overview(slices):
-    """A table: people, slices and classes (people of each) of every split."""
+def overview(slices, people=None):
+    """A table: people, slices, classes (people of each), and what a table of people says, of every split."""
     rows = []
     for split, counts in slices.counts().items():
         mine = slices.where(split)
-        people = {label: len(np.unique(slices.person[mine][slices.label[mine] == label])) for label in classes(slices)}
-        text = ", ".join(f"{count} {label or 'unlabelled'}" for label, count in people.items() if count)
-        rows.append((split, f"{counts['people']:,}", f"{counts['images']:,}", text))
-    return table(("split", "people", "slices", "people of each class"), rows, "What is in the data")
+        number = {label: len(np.unique(slices.person[mine][slices.label[mine] == label])) for label in classes(slices)}
+        text = ", ".join(f"{count} {label or 'unlabelled'}" for label, count in number.items() if count)
+        about = [(people or {}).get(who, {}) for who in np.unique(slices.person[mine]).tolist()]
+        rows.append((split, f"{counts['people']:,}", f"{counts['images']:,}", text, _ages(about), _women(about)))
+    header = ("split", "people", "slices", "people of each class", "age: median (range)", "women")
+    kept = [i for i in range(len(header)) if i < 4 or any(row[i] for row in rows)]
+    return table([header[i] for i in kept], [[row[i] for i in kept] for row in rows], "Who is in the data")
+
+
+def _ages(about):
+    ages = [float(one["age"]) for one in about if one.get("age", "").replace(".", "", 1).isdecimal()]
+    return f"{np.median(ages):.0f} ({min(ages):.0f}–{max(ages):.0f})" if ages else ""
+
+
+def _women(about):
+    known = [one["sex"] for one in about if one.get("sex") in ("F", "M")]
+    return f"{known.count('F') / len(known):.0%}" if known else ""
+
+
+def findings(found):
+    """What the checks found: leaks and warnings in red, then a table of all of them."""
+    boxes = [warning(one["sentence"] + ".") for one in found if one["count"] and one["kind"] != "note"]
+    rows = [(one["check"], f"{one['count']:,}" if one["count"] else "none",
+             "; ".join(one["examples"][:2]) + ("; …" if one["count"] > 2 else "")) for one in found]  # fmt: skip
+    whole = table(("check", "found", "such as"), rows, "What was checked")
+    return Html("".join(box.markup for box in boxes) + whole.markup, "\n".join([*(b.text for b in boxes), whole.text]))
+
+
+def neighbours(found):
+    """What the nearest neighbour knows under both kinds of split, as `data.splits.neighbours` returns it."""
+    shown = {"same_person": "it is the same person", "same_label": "it has the same class"}
+    rows = [(f"split by {kind}", *(f"{values[key]:.0%}" if values[key] is not None else "–" for key in shown),
+             f"{values['correlation']:.3f}") for kind, values in found.items()]  # fmt: skip
+    return table(("", *shown.values(), "its correlation"), rows, "The nearest slice of the other folds")
+
+
+def augmented(slices, change, count=4, columns=8):
+    """Training slices (left) and what `change(images, rng)` makes of them."""
+    rows = _spread(slices.where("train"), count + 2)  # the first and last slices of a stack show least
+    rows = rows[1:-1] if len(rows) > 2 else rows
+    figure, grid = new(8, 1.05 * len(rows) + 0.2, len(rows), columns, squeeze=False)
+    for axes_row, row in zip(grid, rows.tolist(), strict=True):
+        copies = np.repeat(slices.images[row][None], columns - 1, axis=0)
+        shown = [slices.images[row], *change(copies, np.random.default_rng(row))]
+        for axes, image in zip(axes_row, shown, strict=True):
+            picture(axes, image, 255)
+    grid[0, 0].set_title("as it is", fontsize=8, pad=3)
+    return figure
 
 
 def picture(axes, image, top=1.0):
@@ -47,7 +92,7 @@ def by_position_and_class(slices, split="train", people=2, columns=8):
     for axes_row, (label, who) in zip(grid, chosen, strict=True):
         for axes, position in zip(axes_row, positions, strict=True):
             _one_of(axes, slices, rows[(slices.person[rows] == who) & (slices.position[rows] == position)])
-        axes_row[0].set_ylabel(f"{label or 'unlabelled'}\n{who}", fontsize=7)
+        axes_row[0].set_ylabel(f"{_short(label) or 'unlabelled'}\n{_short(who)}", fontsize=7)
     _title_positions(grid[0], positions)
     return figure
 
@@ -62,7 +107,7 @@ def same_position(slices, split="train", count=24, columns=8, position=None):
     for number, axes in enumerate(grid.flat):
         _one_of(axes, slices, chosen[number : number + 1])
         if number < len(chosen):
-            axes.set_title(slices.person[chosen[number]].item(), fontsize=7, pad=2)
+            axes.set_title(_short(slices.person[chosen[number]].item(), 18), fontsize=7, pad=2)
     return figure
 
 
@@ -84,24 +129,31 @@ def split_sizes(slices):
         axes.grid(axis="y", visible=False)
     grid[0].invert_yaxis()
     patches = [Patch(color="#555555", alpha=shade) for shade in shades]
-    grid[1].legend(patches, [label or "unlabelled" for label in classes(slices)], loc="lower right", frameon=False)
+    grid[1].legend(
+        patches, [_short(label) or "unlabelled" for label in classes(slices)], loc="lower right", frameon=False
+    )
     return figure
 
 
 def histograms(slices):
     """Share of the pixels at each grey level (zeros left out, their share in the legend): by split, and by class."""
     figure, grid = new(8, 3.0, 1, 2, sharey=True)
-    groups = [[(name, slices.split == name) for name in SPLITS],
-              [(name or "unlabelled", slices.label == name) for name in classes(slices)]]  # fmt: skip
+    counts = {}
+    for split in SPLITS:
+        for label in np.unique(slices.label).tolist():
+            rows = np.flatnonzero((slices.split == split) & (slices.label == label))
+            counts[split, label] = level_counts(slices.images, rows)
+    groups = [
+        {name: [split == name for split, _ in counts] for name in SPLITS},
+        {_short(name) or "unlabelled": [label == name for _, label in counts] for name in classes(slices)},
+    ]
     shades = [[COLOURS[name] for name in SPLITS], [COLOURS[name] for name in ("model", "warning", "other", "baseline")]]
     for axes, title, parts, colours in zip(grid, ("by split", "by class"), groups, shades, strict=True):
-        for number, (name, where) in enumerate(parts):
-            if not where.any():
-                continue
-            counts = level_counts(slices.images, np.flatnonzero(where))
-            bright = counts[1:] / max(1, counts[1:].sum())
+        for number, (name, chosen) in enumerate(parts.items()):
+            levels = np.stack(list(counts.values()))[chosen].sum(axis=0)
+            bright = levels[1:] / max(1, levels[1:].sum())
             axes.plot(np.arange(1, 256) / 255, 255 * bright, color=colours[number % len(colours)], linewidth=1.3,
-                      label=f"{name} ({counts[0] / counts.sum():.0%} zeros)")  # fmt: skip
+                      label=f"{name} ({levels[0] / max(1, levels.sum()):.0%} zeros)")  # fmt: skip
         axes.set_title(title)
         axes.set_xlabel("intensity")
         axes.legend(fontsize=8, frameon=False)
@@ -125,8 +177,14 @@ def moments(slices, split="train"):
     rows = slices.where(split)
     result = {}
     for position in np.unique(slices.position[rows]).tolist():
-        images = slices.images[rows[slices.position[rows] == position]].astype(np.float32) / 255
-        result[position] = images.mean(axis=0), images.std(axis=0)
+        mine = rows[slices.position[rows] == position]
+        sums = np.zeros((2, *slices.images.shape[1:]))
+        for start in range(0, len(mine), 64):  # where positions are unknown, all slices have the same
+            levels = slices.images[mine[start : start + 64]].astype(np.uint32)
+            sums += levels.sum(axis=0), np.square(levels).sum(axis=0)
+        mean, square = sums / len(mine) / 255
+        deviation = np.sqrt(np.maximum(square / 255 - np.square(mean), 0))
+        result[position] = mean.astype(np.float32), deviation.astype(np.float32)
     return result
 
 
@@ -145,21 +203,30 @@ def mean_and_deviation(slices, columns=8):
     return figure
 
 
-def guesses(slices, guess, plain, foreground, count=6):
-    """Some test slices, the guess for each (float, as many as test slices), and the difference, with both scores."""
+def guesses(slices, guess, score, count=6):
+    """Some test slices, the guess for each (float, as many as test slices), and the difference.
+
+    `score(images, guesses)` gives SSIM and foreground SSIM of those that are shown.
+    """
     rows = slices.where("test")
     chosen = _spread(np.arange(len(rows)), count)
+    plain, foreground = score(slices.images[rows[chosen]], guess[chosen])
     figure, grid = new(8, 4.2, 3, len(chosen), squeeze=False)
     for column, index in enumerate(chosen.tolist()):
         image = slices.images[rows[index]].astype(np.float32) / 255
         difference = np.abs(image - guess[index])
         for axes, shown in zip(grid[:, column], (image, guess[index], difference), strict=True):
             picture(axes, shown)
-        grid[0, column].set_title(slices.person[rows[index]].item(), fontsize=8)
-        grid[1, column].set_title(f"SSIM {plain[index]:.2f}\nforeground {foreground[index]:.2f}", fontsize=8)
+        grid[0, column].set_title(_short(slices.person[rows[index]].item(), 18), fontsize=8)
+        grid[1, column].set_title(f"SSIM {plain[column]:.2f}\nforeground {foreground[column]:.2f}", fontsize=8)
     for axes, name in zip(grid[:, 0], ("test slice", "position mean", "|difference|"), strict=True):
         axes.set_ylabel(name)
     return figure
+
+
+def _short(name, most=24):
+    """A name for a figure: its end where it is long, and no maths in it."""
+    return (name if len(name) <= most else "…" + name[1 - most :]).replace("$", r"\$")
 
 
 def _spread(items, count):

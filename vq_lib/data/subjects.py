@@ -27,7 +27,7 @@ def read(path):
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
             names = {name: re.sub(r"[^a-z0-9]", "", (name or "").lower()) for name in reader.fieldnames or []}
-            rows = [{names.get(k, ""): (v or "").strip() for k, v in row.items() if isinstance(v, str)} for row in reader]
+            rows = [{names[k]: (v or "").strip() for k, v in row.items() if k in names} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"The table of people {path} cannot be read: {error}.") from None
     if not set(IDS) & set(names.values()):
@@ -38,7 +38,7 @@ def read(path):
 
 @functools.lru_cache(maxsize=4096)
 def canonical(name):
-    """One form for what different tables write: `OAS1_0001_MR1`, `case_001`, `I218391` → `oas1_1_mr1`, `1`, `218391`."""
+    """One form for what tables write: `OAS1_0001_MR1`, `case_001`, `I218391` → `oas1_1_mr1`, `1`, `218391`."""
     name = name.strip().lower()
     if oasis := re.search(r"oas(\d)_0*(\d+)(_mr\d)?", name):
         return f"oas{oasis[1]}_{oasis[2]}{oasis[3] or ''}"
@@ -93,4 +93,5 @@ def join(listing, path):
     grouped = listing.identity == "person" or any(set(PERSON) & set(row) for row in table.values()) and not without
     spare = [next(row[name] for name in IDS if row.get(name)) for number, row in table.items()
              if number not in found and any(row.get(name) for name in IDS)]  # fmt: skip
-    return listing._replace(rows=rows, identity="person" if grouped else listing.identity), people, sorted(without), spare
+    listing = listing._replace(rows=rows, identity="person" if grouped else listing.identity)
+    return listing, people, sorted(without), spare
