@@ -72,7 +72,7 @@ def picture(path, channels=1, white=None, decode=True):
     crc = _checksum(content)
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > PIXELS:
-            raise ValueError(f"its {image.width}x{image.height} pixels are more than {PIXELS:,}")
+            raise Image.DecompressionBombError
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             raise ValueError(f"it holds {image.n_frames} pictures, not one")
         mode = image.mode
@@ -235,6 +235,8 @@ def reason(error):
     """What a broken file's exception says, as the end of a sentence."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "it is no image file of a known kind, or a broken one"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it claims to have more than {PIXELS:,} pixels"
     return (str(error).strip().splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
