@@ -158,7 +158,7 @@ def _judge(found, study):
 def _make(study, survey, folder, key):
     data = study.recipe.data
     each = data.slices if survey.layout == "volumes" else 1
-    put = _npy(folder / "images.npy", (len(survey.rows), data.size, data.size, data.channels))
+    put = npy_file(folder / "images.npy", (len(survey.rows), data.size, data.size, data.channels))
     noted, broken = reading.read_all(layouts.sources(survey, data), each, data.size, data.channels, put)
     found = [_enough(survey, broken, data), *survey.findings]
     rows = survey.rows
@@ -246,7 +246,7 @@ def _group(columns, thumbs, unknown):
         "names the people")  # fmt: skip
 
 
-def _npy(path, shape):
+def npy_file(path, shape):
     """A `.npy` file of zeros of uint8, and the function that writes `block` from a row of it on.
 
     Plain writes: a memory map would fault in each page before it is overwritten.
@@ -274,7 +274,7 @@ def _npy(path, shape):
 def _keep(path, rows):
     """Rewrite a `.npy` file with the given rows only, a part at a time."""
     old = np.load(path, mmap_mode="r", allow_pickle=False)
-    put = _npy(path.with_suffix(".kept.npy"), (len(rows), *old.shape[1:]))
+    put = npy_file(path.with_suffix(".kept.npy"), (len(rows), *old.shape[1:]))
     for start in range(0, len(rows), 256):
         put(start, old[rows[start : start + 256]])
     del old

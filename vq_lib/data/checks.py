@@ -78,16 +78,17 @@ def similar(thumbs, group=None, threshold=LEAK):
 
 
 def _blocks(rows, group, size=1024):
-    """(some rows, rows to compare them with), so that every pair of unequal groups, or every pair, occurs once."""
+    """(some rows, some others), so that every pair of unequal groups, or every pair, occurs once; memory is bounded."""
     if group is None:
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], rows[start:]
-        return
-    names = np.unique(group[rows])
-    for number, name in enumerate(names):
-        mine, later = rows[group[rows] == name], rows[np.isin(group[rows], names[number + 1 :])]
-        for start in range(0, len(mine) if len(later) else 0, size):
-            yield mine[start : start + size], later
+        sides = [(rows, rows)]
+    else:
+        names = np.unique(group[rows])
+        sides = [(rows[group[rows] == name], rows[np.isin(group[rows], names[number + 1 :])])
+                 for number, name in enumerate(names)]  # fmt: skip
+    for mine, others in sides:
+        for start in range(0, len(mine), size):
+            for other in range(start if group is None else 0, len(others), size):
+                yield mine[start : start + size], others[other : other + size]
 
 
 def finding(check, kind, examples, what, then=""):
