@@ -1,8 +1,9 @@
-"""`make bench`: how fast sampling is beside the tutorial's form of it; writes `reports/benchmarks.json`.
+"""`make bench`: how fast sampling is beside a full forward pass a code; writes `reports/benchmarks.json`.
 
-The tutorial's form is what the published systems do: codes become one-hot vectors, a masked convolution reads them,
-and for every code the whole grid runs through one `predict`. It holds the same weights here and gives the same codes.
-Both are timed in one run, one after the other; medians are kept.
+The reference of the PixelCNN is the tutorial's form, which is what the published systems do: codes become one-hot
+vectors, a masked convolution reads them, and for every code the whole grid runs through one `predict`. The gated
+PixelCNN and PixelSNAIL are measured against their own full forward pass a code. The reference holds the same weights
+and gives the same codes. Both are timed in one run, one after the other; medians are kept.
 """
 
 import os
@@ -13,66 +14,53 @@ import keras
 import numpy as np
 from keras import ops
 
-from vq_lib import figures, files, provenance, sampling
-from vq_lib.masked import causal_taps
-from vq_lib.pixelcnn import PixelCNN
+from vq_lib import figures, files, priors, provenance, sampling
 from vq_lib.study import REPOSITORY
 
-CASES = [
-    (16, 1),
-    (16, 16),
-    (32, 1),
-    (32, 16),
-    (32, 64),
-    (64, 1),
-]  # (grid, batch); the reference form must fit in memory
-CALLS = 6  # timed passes of the reference; a batch takes one for each code
-
-
-def tutorial_pixelcnn(grid, codes):
-    """The tutorial's PixelCNN: 7x7 mask A, 128 filters, two residual blocks, two 1x1 layers."""
-    return PixelCNN(grid, codes, filters=128, blocks=2, kernel=7, head=2)
+SIZE = {"filters": 128, "blocks": 2, "kernel": 7, "head": 2}  # the tutorial's PixelCNN; the others are like it
+CODES = 512
+GRIDS, BATCHES = (16, 32, 64), (1, 16, 64)
+MEMORY = 2**29  # bytes; where one layer of the reference form would take more, the case is left out
+PATIENCE = 4.0  # seconds to time one form for, at least one call and at most `CALLS`
+CALLS = 5
 
 
 def in_tutorial_form(prior):
     """The same function with the same weights as the tutorial writes it: one-hot codes, full kernels with zeros."""
 
-    def convolution(weight, bias, kernel, activation="relu"):
-        layer = keras.layers.Conv2D(weight.shape[-1], kernel, padding="same", activation=activation)
-        layer.build((None, *prior.grid, weight.shape[-2]))
-        taps = weight.reshape(-1, *weight.shape[-2:])
-        full = np.zeros((kernel * kernel, *weight.shape[-2:]), np.float32)
+    def convolution(taps, bias, kernel, activation="relu"):
+        layer = keras.layers.Conv2D(taps.shape[-1], kernel, padding="same", activation=activation)
+        layer.build((None, *prior.grid, taps.shape[-2]))
+        full = np.zeros((kernel * kernel, *taps.shape[1:]), np.float32)
         full[: len(taps)] = taps
-        layer.set_weights([full.reshape(kernel, kernel, *weight.shape[-2:]), bias])
+        layer.set_weights([full.reshape(kernel, kernel, *taps.shape[1:]), bias])
         return layer
+
+    def masked(layer):
+        taps = np.concatenate([np.asarray(layer.above), np.asarray(layer.left)])
+        return convolution(taps, np.asarray(layer.bias), layer.kernel)
 
     def pointwise(dense, activation="relu"):
         weight, bias = map(np.asarray, dense.get_weights())
-        return convolution(weight[None, None], bias, 1, activation)
+        return convolution(weight[None], bias, 1, activation)
 
     inputs = keras.Input(prior.grid, dtype="int32")
-    first = prior.first
-    x = keras.layers.Lambda(lambda codes: ops.one_hot(codes, prior.codes), output_shape=(*prior.grid, prior.codes))(
-        inputs
-    )
-    x = convolution(np.asarray(first.weight), np.asarray(first.bias), first.kernel)(x)
+    lit = keras.layers.Lambda(lambda codes: ops.one_hot(codes, prior.codes), output_shape=(*prior.grid, prior.codes))
+    x = masked(prior.first)(lit(inputs))
     for block in prior.blocks:
-        masked = block.masked
-        weight = np.asarray(masked.weight).reshape(-1, *masked.weight.shape[-2:])[: causal_taps(masked.kernel, True)]
-        branch = pointwise(block.enter)(x)
-        branch = convolution(weight, np.asarray(masked.bias), masked.kernel)(branch)
-        x = keras.layers.add([x, pointwise(block.leave)(branch)])
+        x = keras.layers.add([x, pointwise(block.leave)(masked(block.masked)(pointwise(block.enter)(x)))])
     for layer in prior.head:
         x = pointwise(layer)(x)
     return keras.Model(inputs, pointwise(prior.logits, None)(x))
 
 
-def _timed(function, repeats):
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
+def _timed(function):
+    """Median seconds of a call, once warm."""
+    times, began = [], time.perf_counter()
+    while len(times) < CALLS and (not times or time.perf_counter() - began < PATIENCE):
+        start = time.perf_counter()
         function()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
@@ -81,36 +69,48 @@ def matmul_gflops(dtype, size=2048):
     a = ops.cast(np.random.default_rng(0).normal(size=(size, size)), dtype)
     product = lambda: ops.convert_to_numpy(ops.cast(ops.matmul(a, a)[0, 0], "float32"))  # noqa: E731
     product()
-    return 2 * size**3 / _timed(product, 5) / 1e9
+    return 2 * size**3 / _timed(product) / 1e9
 
 
 def operations(prior):
-    """Multiplications and additions that one code of one grid needs: each unmasked weight once."""
-    total = prior.first.taps * prior.first.filters  # a look-up adds
-    for block in prior.blocks:
-        taps = causal_taps(block.masked.kernel, True)
-        total += 2 * (block.filters**2 + taps * block.filters * block.filters // 2 + block.filters // 2 * block.filters)
-    return total + sum(2 * int(np.prod(layer.kernel.shape)) for layer in [*prior.head, prior.logits])
+    """Multiplications and additions that one code of one grid needs: each weight once, where a look-up only adds.
+
+    Attention reads half of the grid on average. A vertical stack runs once a row, which is once for each of its cells.
+    """
+    attentions = [block for block in prior.blocks if hasattr(block, "table")]
+    tables = [prior.first.above, prior.first.left, *(block.table for block in attentions)]
+    looked_up = sum(int(np.prod(table.shape)) for table in tables)
+    cells = prior.grid[0] * prior.grid[1]
+    attended = sum((block.key_dim + block.value_dim) * cells for block in attentions)
+    return prior.first.taps * prior.first.filters + attended + 2 * (prior.count_params() - looked_up)
 
 
-def sampling_case(side, batch, gflops, codes=512):
-    """Time one (grid, batch) in both forms and hold their codes equal; a row of `benchmarks.json`."""
+def reference_bytes(name, side, batch):
+    """About what one pass of the reference form keeps at once: one-hot codes or the features of a layer, and logits."""
+    cells = side * side * batch
+    widest = CODES if name == "pixelcnn" else 4 * SIZE["filters"]
+    return 4 * cells * (CODES + widest)
+
+
+def sampling_case(name, side, batch, gflops):
+    """Time one prior, grid and batch in both forms and hold their codes equal; a row of `benchmarks.json`."""
     keras.utils.set_random_seed(0)
-    prior = tutorial_pixelcnn((side, side), codes)
-    reference, sampler = in_tutorial_form(prior), sampling.Sampler(prior)
-    noise = sampling.gumbel(batch, prior, seed=0)
-    drawn = np.asarray(sampler.predict_on_batch(noise))
+    prior = priors.KINDS[name]((side, side), CODES, **SIZE)
+    reference = in_tutorial_form(prior) if name == "pixelcnn" else prior
+    sampler, noise = sampling.Sampler(prior), sampling.gumbel(batch, prior, seed=0)
+    inputs = (noise, np.full((batch, side, side), sampling.FREE, np.int32), np.full((batch, 2), -1, np.int32))
+    drawn = np.asarray(sampler.predict_on_batch(inputs))
     # By causality one pass of the reference over the finished grids checks every draw of its loop.
-    logits = reference.predict(drawn, verbose=0).reshape(batch, side * side, codes)
-    wrong = int((np.argmax(logits + noise, axis=-1) != drawn.reshape(batch, -1)).sum())
+    values = reference.predict(drawn, verbose=0, batch_size=batch).reshape(batch, side * side, CODES) + noise
+    taken = np.take_along_axis(values, drawn.reshape(batch, -1, 1), axis=-1)[..., 0]
+    wrong = int((values.max(axis=-1) - taken > 1e-3).sum())  # beyond what rounding can turn
     if wrong:
         raise SystemExit(f"The two forms disagree in {wrong} of {drawn.size} codes: the benchmark means nothing.")
-    one_pass = _timed(lambda: reference.predict(drawn, verbose=0), CALLS)
-    seconds = _timed(lambda: sampler.predict_on_batch(noise), 3)
-    full = one_pass * side * side
+    full = _timed(lambda: reference.predict(drawn, verbose=0, batch_size=batch)) * side * side
+    seconds = _timed(lambda: sampler.predict_on_batch(inputs))
     floor = operations(prior) * side * side * batch / (gflops * 1e9)
     return {
-        "prior": "pixelcnn",
+        "prior": name,
         "grid": side,
         "batch": batch,
         "seconds": round(seconds, 4),
@@ -120,19 +120,49 @@ def sampling_case(side, batch, gflops, codes=512):
     }
 
 
+def exponents(rows):
+    """How the time grows with the number of codes, `{prior: exponent}`: slopes of log seconds over log codes.
+
+    One slope for each prior, fitted by least squares to all its batches with a constant for each batch.
+    """
+    found = {}
+    for name in dict.fromkeys(row["prior"] for row in rows):
+        x, y = [], []
+        for batch in BATCHES:
+            own = [row for row in rows if (row["prior"], row["batch"]) == (name, batch)]
+            codes, seconds = (
+                np.log([f(row) for row in own]) for f in (lambda r: r["grid"] ** 2, lambda r: r["seconds"])
+            )
+            x, y = [*x, *(codes - codes.mean())], [*y, *(seconds - seconds.mean())]
+        found[name] = round(float(np.dot(x, y) / np.dot(x, x)), 3)
+    return found
+
+
+def sampling_part(gflops):
+    """The sampling part of `benchmarks.json`: a row a prior, grid and batch, and the exponents fitted to them."""
+    rows = []
+    for name in priors.KINDS:
+        for side in GRIDS:
+            for batch in BATCHES:
+                if reference_bytes(name, side, batch) <= MEMORY:
+                    rows.append(sampling_case(name, side, batch, gflops))
+                    keras.backend.clear_session()
+                    print(f"{name} {side}x{side}, batch {batch}: {rows[-1]['ratio']:,.0f} times faster", flush=True)
+    return {"sampling": rows, "sampling_exponent": exponents(rows)}
+
+
 def main():
     """Measure, write and print."""
     rates = {dtype: round(matmul_gflops(dtype), 1) for dtype in ("float32", "bfloat16")}
-    rows = []
-    for side, batch in CASES:
-        rows.append(sampling_case(side, batch, rates["float32"]))
-        print(f"pixelcnn {side}x{side}, batch {batch}: {rows[-1]['ratio']:,.0f} times faster", flush=True)
     document = {
         "machine": {"cores": os.cpu_count(), "device": provenance.device(), "matmul_gflops": rates},
-        "sampling": rows,
+        **sampling_part(rates["float32"]),
     }
     files.write_json(REPOSITORY / "reports" / "benchmarks.json", document)
+    rows = document["sampling"]
     print(figures.table(list(rows[0]), [list(row.values()) for row in rows], "Sampling").text)
+    growth = ", ".join(f"{name} {value:.2f}" for name, value in document["sampling_exponent"].items())
+    print(f"Time grows with the number of codes to the power of: {growth}.")
 
 
 if __name__ == "__main__":
