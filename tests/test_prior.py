@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from layer_checks import check_layer, gradients
+from layer_checks import array, check_layer, gradients
 
 from vq_lib import ladder, priors, recipe, stages
 from vq_lib.figures.prior import fields, seen
@@ -52,7 +52,7 @@ def influence(function, x):
         outputs = function(x)
         weights = np.random.default_rng(7).normal(size=outputs.shape[-1]).astype(np.float32)  # a sum could cancel
         chosen = np.eye(cells.size, dtype=np.float32).reshape(cells.size, height, width, 1)
-        return ops.sum(outputs * chosen * weights)
+        return ops.sum(outputs * ops.convert_to_tensor(chosen * weights))
 
     (gradient,) = gradients(asked, copies)
     return np.abs(gradient).sum(axis=-1).reshape(cells.size, cells.size) > 0
@@ -151,20 +151,20 @@ def test_attention_by_hand():
     shake(layer)
     x, codes = rng.normal(size=(2, *grid, 4)).astype(np.float32), rng.integers(0, 5, (2, *grid))
     placed = np.concatenate([x, np.broadcast_to(layer.places, (2, *grid, 2))], -1).reshape(2, -1, 6)
-    query = placed @ np.asarray(layer.ask.kernel) + np.asarray(layer.ask.bias)
-    told = placed @ np.asarray(layer.tell.kernel) + np.asarray(layer.tell.bias)
-    told = told + np.asarray(layer.table)[codes.reshape(2, -1)]
+    query = placed @ array(layer.ask.kernel) + array(layer.ask.bias)
+    told = placed @ array(layer.tell.kernel) + array(layer.tell.bias)
+    told = told + array(layer.table)[codes.reshape(2, -1)]
     weights = np.exp(np.einsum("bid,bjd->bij", query, told[..., :2]) / np.sqrt(2))
     weights = weights * np.tril(np.ones(weights.shape[1:]), -1)
     found = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30) @ told[..., 2:]
     elu = np.where(x > 0, x, np.expm1(x)).reshape(2, -1, 4)
-    left = np.concatenate([elu, found], -1) @ np.asarray(layer.leave.kernel) + np.asarray(layer.leave.bias)
+    left = np.concatenate([elu, found], -1) @ array(layer.leave.kernel) + array(layer.leave.bias)
     expected = x + (left[..., :4] / (1 + np.exp(-left[..., 4:]))).reshape(x.shape)
-    np.testing.assert_allclose(layer(x, codes), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(array(layer(x, codes)), expected, rtol=1e-4, atol=1e-4)
     again = CausalAttention.from_config(layer.get_config())
     again.build((None, *grid, 4))
     again.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(again(x, codes), layer(x, codes))
+    np.testing.assert_array_equal(array(again(x, codes)), array(layer(x, codes)))
 
 
 def test_masked_convolution_equals_keras_with_a_masked_kernel():
@@ -172,12 +172,12 @@ def test_masked_convolution_equals_keras_with_a_masked_kernel():
     layer.build((None, 7, 7, 3))
     shake(layer)
     full = np.zeros((5, 5, 3, 4), np.float32)
-    full.reshape(25, 3, 4)[:13] = np.concatenate([layer.above, layer.left])
+    full.reshape(25, 3, 4)[:13] = np.concatenate([array(layer.above), array(layer.left)])
     reference = keras.layers.Conv2D(4, 5, padding="same", activation="relu")
     reference.build((None, 7, 7, 3))
-    reference.set_weights([full, np.asarray(layer.bias)])
+    reference.set_weights([full, array(layer.bias)])
     x = np.random.default_rng(1).normal(size=(2, 7, 7, 3)).astype(np.float32)
-    np.testing.assert_allclose(layer(x), reference(x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(array(layer(x)), array(reference(x)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("embedding", [None, 3])
@@ -187,20 +187,20 @@ def test_look_up_equals_a_convolution_of_one_hot_codes(embedding):
     shake(layer)
     codes = np.random.default_rng(1).integers(0, 6, (2, 7, 8)).astype(np.int32)
     kernel = np.zeros((5, 5, 6, 4), np.float32)
-    kernel.reshape(25, 6, 4)[:12] = np.asarray(layer.table()).reshape(-1, 7, 4)[:, :6]
+    kernel.reshape(25, 6, 4)[:12] = array(layer.table()).reshape(-1, 7, 4)[:, :6]
     one_hot = np.eye(6, dtype=np.float32)[codes]
-    expected = np.asarray(ops.conv(one_hot, kernel, padding="same")) + np.asarray(layer.bias)
-    np.testing.assert_allclose(layer(codes), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer(one_hot), expected, rtol=1e-4, atol=1e-5)
+    expected = array(ops.conv(one_hot, kernel, padding="same")) + array(layer.bias)
+    np.testing.assert_allclose(array(layer(codes)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(array(layer(one_hot)), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", priors.KINDS)
 def test_masks_leave_the_weights_alone(kind):
     model = prior(kind)
-    before = [np.asarray(w).copy() for w in model.weights]
+    before = [array(w).copy() for w in model.weights]
     model(np.zeros((2, *GRID), np.int32))
     for weight, old in zip(model.weights, before, strict=True):
-        np.testing.assert_array_equal(weight, old)
+        np.testing.assert_array_equal(array(weight), old)
 
 
 @pytest.mark.parametrize(("options", "dtype"), [*((o, "float32") for o in VARIANTS), (VARIANTS[3], "mixed_bfloat16")])
@@ -208,7 +208,7 @@ def test_masks_leave_the_weights_alone(kind):
 def test_step_equals_call(kind, options, dtype):
     model = prior(kind, dtype=dtype, **options)
     codes = np.random.default_rng(1).integers(0, 7, (3, *GRID)).astype(np.int32)
-    expected = np.asarray(model(codes, told(model)))
+    expected = array(model(codes, told(model)))
     state, constants = model.start(3, ops.convert_to_tensor(TOLD))
     tolerance = 1e-4 if dtype == "float32" else 0.1 * np.abs(expected).max()
     for row, column in np.ndindex(*GRID):
@@ -216,17 +216,17 @@ def test_step_equals_call(kind, options, dtype):
             state = model.row(state, constants, row)
         logits, state = model.step(state, constants, row, column)
         assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-        np.testing.assert_allclose(logits, expected[:, row, column], rtol=1e-4, atol=tolerance)
+        np.testing.assert_allclose(array(logits), expected[:, row, column], rtol=1e-4, atol=tolerance)
         state = model.put(state, ops.convert_to_tensor(codes[:, row, column]), row, column)
-    np.testing.assert_array_equal(model.drawn(state), codes)
+    np.testing.assert_array_equal(array(model.drawn(state)), codes)
 
 
 @pytest.mark.parametrize("kind", priors.KINDS)
 def test_a_condition_matters_and_must_be_given(kind):
     model = prior(kind, **VARIANTS[3])
     codes = np.zeros((3, *GRID), np.int32)
-    outputs = np.asarray(model(codes, TOLD))
-    np.testing.assert_array_equal(outputs, np.asarray(model((codes, TOLD))))
+    outputs = array(model(codes, TOLD))
+    np.testing.assert_array_equal(outputs, array(model((codes, TOLD))))
     for cell in ((0, 0), (3, 4)):
         assert np.ptp(outputs[:, *cell], axis=0).max() > 1e-3
     with pytest.raises(ValueError, match="condition"):
@@ -240,7 +240,7 @@ def test_file_round_trip(kind, tmp_path):
     codes = np.random.default_rng(1).integers(0, 7, (3, *GRID)).astype(np.int32)
     model.save(tmp_path / "prior.keras")
     again = keras.saving.load_model(tmp_path / "prior.keras", compile=False)
-    np.testing.assert_array_equal(np.asarray(again(codes, TOLD)), np.asarray(model(codes, TOLD)))
+    np.testing.assert_array_equal(array(again(codes, TOLD)), array(model(codes, TOLD)))
     assert again.settings == model.settings
 
 
@@ -310,12 +310,12 @@ def test_the_tutorials_blocks_are_the_published_ones():
     block.build((None, *GRID, 4))
     shake(block)
     kernel = np.zeros((3, 3, 4, 2), np.float32)
-    kernel.reshape(9, 4, 2)[:5] = np.concatenate([block.masked.above, block.masked.left])
+    kernel.reshape(9, 4, 2)[:5] = np.concatenate([array(block.masked.above), array(block.masked.left)])
     x = np.random.default_rng(1).normal(size=(2, *GRID, 4)).astype(np.float32)
-    hidden = np.maximum(x @ np.asarray(block.enter.kernel) + np.asarray(block.enter.bias), 0)
-    hidden = np.maximum(np.asarray(ops.conv(hidden, kernel, padding="same")) + np.asarray(block.masked.bias), 0)
-    hidden = np.maximum(hidden @ np.asarray(block.leave.kernel) + np.asarray(block.leave.bias), 0)
-    np.testing.assert_allclose(block(x), x + hidden, rtol=1e-4, atol=1e-5)
+    hidden = np.maximum(x @ array(block.enter.kernel) + array(block.enter.bias), 0)
+    hidden = np.maximum(array(ops.conv(hidden, kernel, padding="same")) + array(block.masked.bias), 0)
+    hidden = np.maximum(hidden @ array(block.leave.kernel) + array(block.leave.bias), 0)
+    np.testing.assert_allclose(array(block(x)), x + hidden, rtol=1e-4, atol=1e-5)
 
 
 def grids(n, seed, size=5):

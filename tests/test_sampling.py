@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from layer_checks import array
 from test_prior import GRID, TOLD, VARIANTS, prior, shake, told
 
 from vq_lib import priors, sampling
@@ -29,12 +30,12 @@ def test_sampler_returns_the_codes_of_the_naive_loop(kind, options, chosen, give
     free = np.full((3, *GRID), FREE, np.int32) if given is None else given
     condition = told(model)
     inputs = (noise, free, TOLD)
-    drawn = np.asarray(sampling.Sampler(model, **chosen).predict_on_batch(inputs))
+    drawn = array(sampling.Sampler(model, **chosen).predict_on_batch(inputs))
     slowly = sampling.sample_naively(model, noise, condition=condition, given=given, **chosen)
     np.testing.assert_array_equal(drawn, slowly)
     np.testing.assert_array_equal(drawn[free != FREE], free[free != FREE])
     if chosen == SETTINGS[0]:  # exactness: every code is the argmax given all the others
-        logits = np.asarray(model(drawn, condition)).reshape(3, -1, 7)
+        logits = array(model(drawn, condition)).reshape(3, -1, 7)
         np.testing.assert_array_equal(np.argmax(logits + noise, -1), drawn.reshape(3, -1))
 
 
@@ -48,7 +49,7 @@ def test_likely_by_hand():
     logits = np.log(np.array([[0.1, 0.4, 0.2, 0.3], [0.7, 0.1, 0.1, 0.1]], np.float32))
 
     def kept(**options):
-        return (np.asarray(sampling.likely(ops.convert_to_tensor(logits), **options)) > -np.inf).astype(int).tolist()
+        return (array(sampling.likely(ops.convert_to_tensor(logits), **options)) > -np.inf).astype(int).tolist()
 
     assert kept(top_k=2)[0] == [0, 1, 0, 1] and kept(top_k=9) == [[1] * 4] * 2
     assert kept(top_p=0.6) == [[0, 1, 0, 1], [1, 0, 0, 0]]  # 0.4 alone is not enough, 0.7 is
@@ -58,7 +59,7 @@ def test_likely_by_hand():
 
 def test_largest_is_the_first_largest():
     values = np.array([[1.0, 3.0, 3.0], [-np.inf, -np.inf, -5.0], [0.0, 0.0, 0.0]], np.float32)
-    assert np.asarray(sampling.largest(ops.convert_to_tensor(values))).tolist() == [1, 2, 0]
+    assert array(sampling.largest(ops.convert_to_tensor(values))).tolist() == [1, 2, 0]
 
 
 def test_noise_is_gumbel_and_belongs_to_its_grid():
@@ -94,7 +95,7 @@ def test_samples_follow_the_models_probabilities():
     """The first code of many samples has the frequencies of the model's first softmax."""
     model = shake(PixelCNN((2, 2), 4, filters=4, blocks=1, kernel=3), 3)
     drawn = sampling.sample(model, 4000, seed=0, batch=500)[:, 0, 0]
-    logits = np.asarray(model(np.zeros((1, 2, 2), np.int32)))[0, 0, 0]
+    logits = array(model(np.zeros((1, 2, 2), np.int32)))[0, 0, 0]
     expected = np.exp(logits) / np.exp(logits).sum()
     assert np.abs(np.bincount(drawn, minlength=4) / 4000 - expected).max() < 4 * 0.5 / np.sqrt(4000)
 
@@ -102,9 +103,9 @@ def test_samples_follow_the_models_probabilities():
 def test_completion_weighs_what_is_given_later():
     """Two cells, the second one given: the first must follow p(z_1 | z_2), which one pass from left to right cannot."""
     model = shake(PixelCNN((1, 2), 3, filters=8, blocks=1, kernel=3), 5)
-    model.logits.kernel.assign(4 * np.asarray(model.logits.kernel))
+    model.logits.kernel.assign(4 * array(model.logits.kernel))
     both = np.stack(np.meshgrid(range(3), range(3), indexing="ij"), -1).reshape(9, 1, 2).astype(np.int32)
-    logits = np.asarray(ops.log_softmax(model(both)))
+    logits = array(ops.log_softmax(model(both)))
     joint = np.exp(np.take_along_axis(logits, both[..., None], -1)[..., 0].sum(axis=(1, 2))).reshape(3, 3)
     first = joint.sum(axis=1)
     second = int(np.abs(joint / joint.sum(axis=0) - first[:, None]).sum(axis=0).argmax())
