@@ -27,7 +27,7 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 from vq_lib import data as datasets
-from vq_lib import figures, stages
+from vq_lib import figures, ladder, priors, stages
 from vq_lib.figures import prior as draw
 from vq_lib.study import Study
 
@@ -41,35 +41,70 @@ figures.settings(study)
 #
 # $$p(z) = \prod_i p(z_i \mid z_1, \dots, z_{i-1}),$$
 #
-# and a PixelCNN (van den Oord et al. 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759)) computes all of them
-# at
-# once: its convolutions are *masked*, so that a cell sees only cells that come before it. It is trained by the mean
-# code length $-\log_2 p(z_i \mid z_{<i})$ in **bits per code**. This is also what an ideal compressor would pay for
-# each code.
+# and one network computes all of them at once, if no cell can see itself or a later one. Three ways to see the past:
+#
+# * **PixelCNN** (van den Oord et al. 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759)): convolutions are
+# *masked*, their windows end at the cell itself.
+# * **Gated PixelCNN** ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328)): two stacks. The vertical one reads whole
+# rows above, the horizontal one the row to the left; each layer multiplies what it found by a gate,
+# $\tanh(a) \odot \sigma(b)$.
+# * **PixelSNAIL** (Chen et al. 2017, [arXiv 1712.09763](https://arxiv.org/abs/1712.09763)): masked convolutions for
+# what is near, and attention over all earlier cells for what is far,
+# $\sum_{j \le i} \operatorname{softmax}_j(q_i \cdot k_j / \sqrt d)\, v_j$.
+#
+# The recipe says which is trained (`prior.name`), and with which others it is compared (`prior.compare`).
+#
+# ## What a cell sees
+#
+# *What to look for.* Nothing below or to the right of the red cell may matter (grey): that would be looking at the
+# answer. Orange is past that the network *cannot* see. Stacked masked windows reach up and to the left, but to the
+# upper right their view is cut off at a slant: the **blind spot** of PixelCNN (1606.05328, figure 1). Two stacks
+# close it within their reach, and attention has no reach to end at.
+
+# %%
+cell = (10, 7)
+fields = draw.fields(15, cell)
+for name, influence in fields.items():
+    assert not influence.ravel()[cell[0] * 15 + cell[1]:].any(), f"{name} sees the future"
+figures.show(
+    study, "receptive-field", draw.field_panels(fields, cell),
+    "What the red cell's prediction depends on in small untrained networks of the same depth, found by changing each "
+    "cell's code in turn. Blue: seen; orange: past but unseen; grey: the future.",
+    "; ".join(f"{priors.NAMES[name]} sees {(f > 0).sum()} of {cell[0] * 15 + cell[1]} past cells"
+              for name, f in fields.items()) + "; none sees a later one. PixelCNN misses a wedge to the upper right.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Training
+#
+# A prior is trained by the mean code length $-\log_2 p(z_i \mid z_{<i})$ in **bits per code**, which is also what an
+# ideal compressor would pay for each code. The codes are those of the saved VQ-VAE: a few slices are encoded again and
+# compared before anything starts.
 
 # %%
 slices = datasets.opened(study)
-prior, summary = stages.train_prior(study, slices)
-if prior is None:
+trained = stages.train_priors(study, slices)
+if trained:
+    main, (prior, summary) = next(iter(trained.items()))
+else:
     print("This recipe has no prior: nothing to train, and notebook 4 draws no samples.")
 
 # %% [markdown]
-# ## How it learned
-#
 # *What to look for.* Validation bits should fall well below the dashed line (the next section says what it is) and
 # not rise again. With few people a prior learns them by heart: then the training curve goes on falling while the
 # validation curve turns. Dropout and keeping the best epoch stand against that.
 
 # %%
-if prior is not None:
-    history = stages.history(study.prior)
-    base, bits = summary["baselines_bits_per_code"], summary["bits_per_code"]
+if trained:
+    histories = {name: stages.history(study.prior / name) for name in trained}
+    base, bits = summary["baselines_bits_per_code"], summary["models"]
+    spent = [f"{priors.NAMES[name]} {s['epochs']['done']} of {s['epochs']['planned']} epochs in "
+             f"{s['seconds'] / 60:.1f} minutes" for name, (_, s) in trained.items()]  # fmt: skip
     display(figures.show(
-        study, "prior-curves", draw.curves(history, base["position_unigram"]),
-        f"Bits per code while the prior trains ({summary['epochs']['done']} of {summary['epochs']['planned']} epochs, "
-        f"{summary['seconds'] / 60:.1f} minutes).",
-        f"Validation ends at {history['val_loss'][-1] / np.log(2):.2f} bits per code; the position unigram is at "
-        f"{base['position_unigram']:.2f}.",
+        study, "prior-curves", draw.curves(histories, base["position_unigram"]),
+        f"Bits per code while the priors train: {'; '.join(spent)}.",
+        "; ".join(f"{priors.NAMES[name]}: validation ends at {h['val_loss'][-1] / np.log(2):.2f} bits per code"
+                  for name, h in histories.items()) + f"; the position unigram is at {base['position_unigram']:.2f}.",
     ))  # fmt: skip
 
 # %% [markdown]
@@ -80,61 +115,70 @@ if prior is not None:
 # * **uniform**: every code alike, $\log_2 K$;
 # * **unigram**: how frequent each code is;
 # * **position unigram**: how frequent each code is *at this place of the grid*. Brains are aligned, so this says a
-# lot: a   prior that does not beat it has learned nothing about the shape of brains;
+# lot: a prior that does not beat it has learned nothing about the shape of brains;
 # * **Markov**: a mixture of the position unigram, $p(z \mid \text{left})$ and $p(z \mid \text{upper})$.
 #
-# *What to look for.* The blue bar against the bar of the position unigram, and the marks for training and validation
-# people near its end: a training mark far to the left is overfitting.
+# *What to look for.* The coloured bars against the bar of the position unigram, and the marks for training and
+# validation people near their ends: a training mark far to the left is overfitting. What a conditioned prior is told of
+# a slice is counted: its bits are spread over the codes.
 
 # %%
-if prior is not None:
+if trained:
     display(figures.show(
-        study, "prior-ladder", draw.ladder(base, "PixelCNN", bits),
-        "Bits per code on test people: baselines that know ever more, and the prior. Marks: the other splits.",
-        "; ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in base.items())
-        + f"; PixelCNN {bits['test']:.2f} on test, {bits['train']:.2f} on training people.",
+        study, "prior-ladder", draw.ladder(base, bits),
+        "Bits per code on test people: baselines that know ever more, and the priors. Marks: the other splits.",
+        "; ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in base.items()) + "; " + "; ".join(
+            f"{priors.NAMES[name]} {b['test']:.2f} on test, {b['train']:.2f} on training people"
+            for name, b in bits.items()),
     ))  # fmt: skip
-    gain, gap = 1 - bits["test"] / base["position_unigram"], bits["test"] / bits["train"] - 1
-    print(f"The prior needs {100 * abs(gain):.1f}% {'fewer' if gain > 0 else 'MORE'} bits than the position unigram.")
-    print(f"It needs {100 * gap:.1f}% more bits on test people than on training people.")
-    if gap > 0.05:
-        print("By the rule of this report, more than 5% above training, this prior is overfitted.")
 
 # %% [markdown]
-# ## What a cell sees
-#
-# *What to look for.* Nothing below or to the right of the red cell may matter: that would be looking at the answer. The
-# left panel shows how much each cell of the past does. The orange region on the right is past that this architecture
-# *cannot* see: stacked masked convolutions reach up and to the left, but their view to the upper right is cut off at a
-# slant, the blind spot (van den Oord et al. 2016, [arXiv 1606.05328](https://arxiv.org/abs/1606.05328), figure 1).
+# The **verdict** is a rule of this report: a prior that needs more than 5% more bits for test people than for training
+# people is overfitted. The difference between two priors has an interval of its own, from a bootstrap that draws people
+# for both at once: how hard a person is to predict cancels, and what is left is the priors'.
 
 # %%
-if prior is not None:
-    codes = stages.load_vqvae(study, slices)[1][slices.where("test")]
-    cell = (prior.grid[0] * 5 // 8, prior.grid[1] // 2)
-    influence = draw.seen(prior, codes[len(codes) // 2], cell)
-    after = np.arange(influence.size).reshape(prior.grid) >= cell[0] * prior.grid[1] + cell[1]
-    assert (influence[after] == 0).all(), "the prior sees the future"
-    display(figures.show(
-        study, "receptive-field", draw.receptive_field(influence, cell),
-        "What the red cell's prediction depends on, found by changing each cell's code in turn and watching the "
-        "logits. No cell after it matters.",
-        f"{int((influence > 0).sum())} of {int((~after).sum())} past cells influence the cell; no later cell does.",
-    ))  # fmt: skip
+if trained:
+    summaries = {name: found for name, (_, found) in trained.items()}
+    display(figures.table(*draw.verdicts(summaries, base, summary["differences"]), "The priors on test people"))
 
 # %% [markdown]
 # ## Where the bits go
 #
 # *What to look for.* Background costs next to nothing. The most expensive cells are those that nothing before them
-# announces; where a whole region is bright, the prior knows little more than what is usual there.
+# announces; where a whole region is bright, a prior knows little more than what is usual there. The lower row shows
+# what it saves over the position unigram: orange cells cost it *more*.
 
 # %%
-if prior is not None:
-    lengths = stages.code_lengths(prior, codes)
+if trained:
+    codes = stages.load_vqvae(study, slices)[1]
+    split = [codes[slices.where(name)] for name in ("train", "validation", "test")]
+    unigram = ladder.position_unigram(*split, prior.codes)
+    lengths = {name: stages.lengths_on_test(study, name) for name in trained}
     display(figures.show(
-        study, "prior-bits", draw.bits_map(lengths),
-        "Mean code length of each cell of the grid, over the slices of the test people.",
-        f"From {lengths.mean(axis=0).min():.2f} to {lengths.mean(axis=0).max():.2f} bits, highest inside the head.",
+        study, "prior-bits", draw.bits_maps(unigram, lengths),
+        "Mean code length of each cell of the grid over the slices of the test people (above), and what each prior "
+        "saves over the position unigram (below).",
+        "; ".join(f"{priors.NAMES[name]} from {found.mean(axis=0).min():.2f} to {found.mean(axis=0).max():.2f} bits, "
+                  "highest inside the head" for name, found in lengths.items()) + ".",
+    ))  # fmt: skip
+
+# %% [markdown]
+# ## How far it really looks
+#
+# A trained prior need not use all that it can see. *What to look for.* Influence falls off with distance; left and
+# upper neighbours matter most. Codes far away that still matter are what a Markov model cannot have.
+
+# %%
+if trained:
+    cell = (prior.grid[0] * 5 // 8, prior.grid[1] // 2)
+    influence = draw.seen(prior, split[2][len(split[2]) // 2], cell)
+    past = cell[0] * prior.grid[1] + cell[1]
+    assert not influence.ravel()[past:].any(), "the prior sees the future"
+    display(figures.show(
+        study, "prior-influence", draw.influence_panels(influence, cell),
+        f"What the red cell's prediction depends on in the trained {priors.NAMES[main]}, on a slice of a test person.",
+        f"{int((influence > 0).sum())} of {past} past cells influence the cell; no later cell does.",
     ))  # fmt: skip
 
 # %% [markdown]

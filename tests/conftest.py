@@ -19,7 +19,8 @@ vqvae:
   code_dim: 4
   batch: 4
   epochs: 1
-prior: {filters: 8, blocks: 1, head: 1, kernel: 3, batch: 4, epochs: 1}
+prior: {filters: 8, blocks: 1, head: 1, kernel: 3, batch: 4, epochs: 1,
+        condition: [label, position], compare: {gated: {}}}
 evaluation: {samples: 4}
 """
 

@@ -4,20 +4,25 @@ import keras
 import numpy as np
 
 
+def array(tensor):
+    """A tensor, variable or array as a NumPy array, whatever backend it is of and whether it has a gradient."""
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
 def check_layer(layer_class, config, shape, dtype="float32", training=True):
     """Shape, config and weights survive a round trip, and mixed precision gives the policy's output."""
     layer = layer_class(**config)
     integers = np.issubdtype(np.dtype(dtype), np.integer)
     rng = np.random.default_rng(0)
     inputs = rng.integers(0, 4, shape).astype(dtype) if integers else rng.normal(size=shape).astype(dtype)
-    output = np.asarray(layer(inputs))
+    output = array(layer(inputs))
     assert output.shape == tuple(layer.compute_output_shape(shape))
     saved = layer.get_config()
     assert {name: saved[name] for name in config} == config
     again = layer_class.from_config(saved)
     again.build(shape)
     again.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(np.asarray(again(inputs)), output)
+    np.testing.assert_array_equal(array(again(inputs)), output)
     mixed = layer_class(**config, dtype="mixed_bfloat16")
     assert keras.backend.standardize_dtype(mixed(inputs).dtype) == "bfloat16"
     return layer

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from layer_checks import check_layer
 
-from vq_lib import recipe
+from vq_lib import priors, recipe
 from vq_lib.autoencoder import DepthToSpace, Normalise, ResidualBlock, decoder, encoder
-from vq_lib.pixelcnn import PixelCNN
 from vq_lib.study import REPOSITORY
 from vq_lib.vqvae import VQVAE, as_float32
 
@@ -115,6 +114,9 @@ def test_every_recipe_builds_its_models(path):
     found = recipe.load(path)
     model = VQVAE.from_recipe(found, variance=0.05)
     assert model.grid == (found.data.size // found.vqvae.factor,) * 2
-    if found.prior:
-        prior = PixelCNN.from_recipe(found, model.grid, model.quantizer.codes)
-        assert prior(np.zeros((1, *model.grid), np.int32)).shape == (1, *model.grid, found.vqvae.codes)
+    for settings in found.prior.models().values() if found.prior else ():
+        section, labels = settings.model_dump(mode="json"), ("a",) if "label" in settings.condition else ()
+        slices = 1 if "position" in settings.condition else 0
+        prior = priors.from_recipe(section, model.grid, model.quantizer.codes, labels, slices)
+        logits = prior(np.zeros((1, *model.grid), np.int32), np.full((1, 2), -1, np.int32))
+        assert logits.shape == (1, *model.grid, found.vqvae.codes)

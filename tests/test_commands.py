@@ -9,7 +9,8 @@ from conftest import vq_lib
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from vq_lib import vqvae  # registers the class that the file names
+from vq_lib import cli, commands, vqvae
+from vq_lib.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,84 @@ def test_mistakes_are_one_sentence(tiny, folder, tmp_path):
         done = vq_lib(*arguments)
         assert done.returncode == 2 and sentence in done.stderr, (arguments, done.stderr)
         assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def generated(tiny, tmp_path, *arguments):
+    """What `vq-lib generate` draws, in this process: the images side by side, (n, 32, 32)."""
+    out = tmp_path / "out.png"
+    commands.generate(
+        cli.parser().parse_args(["generate", "--report", str(tiny), "--out", str(out), *map(str, arguments)])
+    )
+    pixels = np.asarray(Image.open(out))
+    return pixels.reshape(pixels.shape[0] // 32, 32, -1, 32).transpose(0, 2, 1, 3).reshape(-1, 32, 32)
+
+
+def test_generate_draws_what_it_is_asked_for(tiny, tmp_path):
+    drawn = {
+        options: generated(tiny, tmp_path, "-n", 4, "--seed", 1, *options)
+        for options in ((), ("--label", "atrophy"), ("--label", "control"), ("--position", 2), ("--top-k", 1))
+    }
+    pictures = [drawn[options].tobytes() for options in drawn]
+    assert len(set(pictures)) == len(pictures)
+    likeliest = generated(tiny, tmp_path, "-n", 4, "--label", "control", "--position", 0, "--top-p", 1e-6)
+    assert (likeliest == likeliest[:1]).all(), "with one code left at each place nothing is drawn by chance"
+
+
+def test_complete_keeps_the_codes_outside_the_mask(tiny, folder, tmp_path, monkeypatch):
+    source = sorted(folder.glob("*.png"))[1]
+    model = keras.saving.load_model(tiny / "models" / "vqvae.keras", compile=False)
+    known = model.encode(np.asarray(Image.open(source))[None, ..., None])[0]
+    codes = []
+    monkeypatch.setattr(
+        vqvae.VQVAE, "decode", lambda self, drawn: codes.append(drawn) or np.zeros((len(drawn), 32, 32, 1))
+    )
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:12, 20:28] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    cells = {
+        "left": np.s_[:, :4],
+        "lower": np.s_[4:],
+        "centre": np.s_[2:6, 2:6],
+        tmp_path / "mask.png": np.s_[2:3, 5:7],
+    }
+    for name, part in cells.items():
+        generated(tiny, tmp_path, "-n", 3, "--complete", source, "--mask", name)
+        drawn, outside = codes.pop(), np.ones((8, 8), bool)
+        outside[part] = False
+        assert (drawn[:, outside] == known[outside]).all()
+        assert (drawn[:, ~outside] != known[~outside]).any(), "an untrained prior does not repeat the image"
+
+
+def test_what_cannot_be_drawn_is_named(tiny, folder, tmp_path):
+    image = sorted(folder.glob("*.png"))[0]
+    Image.new("L", (32, 32)).save(tmp_path / "black.png")
+    for sentence, arguments in {
+        "Did you mean 'atrophy'": ("--label", "atropy"),
+        "It knows 0 to 2": ("--position", 3),
+        "neither a file nor one of left, right": ("--complete", image, "--mask", "leeft"),
+        "nothing to draw anew": ("--complete", image, "--mask", tmp_path / "black.png"),
+        "none.png": ("--complete", tmp_path / "none.png"),
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            generated(tiny, tmp_path, *arguments)
+    for arguments in (["--mask", "left"], ["--top-p", "1.5"], ["--top-k", "0"]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["generate", "--report", str(tiny), *arguments])
+        assert stopped.value.code == 2
+
+
+def test_an_unconditioned_prior_knows_no_labels():
+    from test_prior import prior
+
+    arguments = cli.parser().parse_args(["generate", "--report", "x", "--label", "atrophy"])
+    with pytest.raises(UserError, match="not trained with labels"):
+        commands._condition(prior(), arguments)
+    assert (commands._condition(prior(), cli.parser().parse_args(["generate", "--report", "x"])) == -1).all()
+
+
+def test_conditions_drawn_evenly_cover_all(tiny):
+    from test_prior import VARIANTS, prior
+
+    arguments = cli.parser().parse_args(["generate", "--report", "x", "-n", "200", "--position", "3"])
+    found = commands._condition(prior(**VARIANTS[3]), arguments)
+    assert set(found[:, 0]) == {0, 1} and set(found[:, 1]) == {3}

@@ -92,3 +92,26 @@ def test_settings_list_every_value_once(written):
     assert len(names) == len(set(names))
     assert {"data.size", "vqvae.encoder[0]", "prior.epochs"} <= set(names)
     assert yaml.safe_load(TINY)["title"] == dict(recipe.load(written()).settings())["title"]
+
+
+def test_a_compared_prior_inherits_what_it_leaves_out(written):
+    path = written(**{"compare: {gated: {}}": "compare: {snail: {attention: 3, epochs: 7}, gated: {}}"})
+    models = recipe.load(path, "prior.minutes=2").prior.models()
+    assert list(models) == ["pixelcnn", "gated", "snail"]
+    assert [model.filters for model in models.values()] == [8, 8, 8] and models["snail"].condition == [
+        "label",
+        "position",
+    ]
+    assert (models["snail"].attention, models["snail"].epochs, models["gated"].epochs) == (3, 7, 1)
+    assert all(model.minutes == 2 for model in models.values())
+    swapped = recipe.load(written(**{"compare: {gated: {}}": "name: gated, compare: {pixelcnn: {}}"})).prior.models()
+    assert list(swapped) == ["gated", "pixelcnn"]
+    assert swapped == {name: recipe.load(written()).prior.models()[name] for name in swapped}
+
+
+@pytest.mark.parametrize(("comparison", "named"), [
+    ("{gatd: {}}", "'gated'"), ("{gated: {filterss: 3}}", "'filters'"), ("{pixelcnn: {}}", "the prior itself"),
+    ("{gated: 3}", "prior.compare.gated"), ("{gated: {kernel: 4}}", "odd"),
+])  # fmt: skip
+def test_bad_comparisons(written, comparison, named):
+    assert named in complaint(written(**{"{gated: {}}": comparison}))

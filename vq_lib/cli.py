@@ -14,10 +14,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"vq-lib: {message}; '{self.prog} --help' shows what is known.\n")
 
 
-def _number(kind, least, name, exclusive=False):
+def _number(kind, least, name, exclusive=False, most=float("inf")):
     def convert(text):
         value = kind(text)
-        if value < least or (exclusive and value == least):
+        if not least <= value <= most or (exclusive and value == least):
             raise ValueError
         return value
 
@@ -68,7 +68,19 @@ def parser():
     generate.add_argument("--temperature", metavar="T", default=1.0,
                           type=_number(float, 0, "temperature", exclusive=True),
                           help="below 1: safer codes, above 1: bolder ones (default %(default)s)")  # fmt: skip
-    generate.add_argument("--seed", type=int, default=0, help="equal seeds give equal images (default %(default)s)")
+    generate.add_argument("--top-k", metavar="K", type=_number(int, 1, "count"),
+                          help="draw only from the K most likely codes of a place")  # fmt: skip
+    generate.add_argument("--top-p", metavar="P", type=_number(float, 0, "probability", exclusive=True, most=1),
+                          help="draw only from the likeliest codes that reach the probability P together")  # fmt: skip
+    generate.add_argument("--seed", type=_number(int, 0, "seed"), default=0,
+                          help="equal seeds give equal images (default %(default)s)")  # fmt: skip
+    generate.add_argument("--label", metavar="NAME", help="of people with this label, where the prior knows labels")
+    generate.add_argument("--position", metavar="N", type=_number(int, 0, "position"),
+                          help="at this slice position, where the prior knows positions")  # fmt: skip
+    generate.add_argument("--complete", metavar="IMAGE", help="keep this image outside the mask, draw the rest anew")
+    generate.add_argument("--mask", metavar="PART",
+                          help="what to draw anew: left, right, upper, lower or centre, or an image that is white "
+                          "there (default lower)")  # fmt: skip
 
     score = command("score", "Print SSIM, foreground SSIM and PSNR of reconstructions over a folder of images.",
                     "vq-lib score --report demo slices/ --json scores.json")  # fmt: skip
@@ -102,6 +114,8 @@ def main(argv=None):
         return 0
     if args.command == "generate" and bool(args.model) != bool(args.prior):
         top.error("--model and --prior belong together: give both files, or --report alone")
+    if args.command == "generate" and args.mask and not args.complete:
+        top.error("--mask says what to draw anew of an image: name it with --complete IMAGE")
     try:
         if args.command == "report":
             from vq_lib import pipeline

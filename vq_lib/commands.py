@@ -10,7 +10,7 @@ from PIL import Image
 
 from vq_lib import figures, files
 from vq_lib.data import folders, reading
-from vq_lib.errors import UserError
+from vq_lib.errors import UserError, nearest
 from vq_lib.study import Study
 
 
@@ -41,10 +41,10 @@ def _model(path, kind):
     if not path.is_file():
         raise UserError(f"There is no model file {path}.")
     keras = _keras()
-    from vq_lib.pixelcnn import PixelCNN
+    from vq_lib.priors import Prior
     from vq_lib.vqvae import VQVAE
 
-    wanted = {"VQ-VAE": VQVAE, "prior": PixelCNN}[kind]
+    wanted = {"VQ-VAE": VQVAE, "prior": Prior}[kind]
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # a broken file raises anything from OSError to KeyError
@@ -175,13 +175,61 @@ def generate(args):
         )
     from vq_lib import sampling
 
-    images = model.decode(sampling.sample(prior, args.n, args.seed, args.temperature))
+    options = {
+        "seed": args.seed, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
+        "condition": _condition(prior, args),
+    }  # fmt: skip
+    if args.complete:
+        known = model.encode(_read([args.complete], model))[0]
+        given = np.where(_mask(args.mask or "lower", model.grid), sampling.FREE, known)
+        codes = sampling.complete(prior, given, args.n, **options)
+    else:
+        codes = sampling.sample(prior, args.n, **options)
+    images = model.decode(codes)
     columns = int(np.ceil(np.sqrt(args.n)))
     rows = -(-args.n // columns)
     blank = np.zeros((rows * columns - args.n, *images.shape[1:]), images.dtype)
     grid = np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
     _save(out, grid.reshape(rows * images.shape[1], columns * images.shape[2], -1))
     print(f"{args.n} new images written to {out}")
+
+
+def _condition(prior, args):
+    """Label and slice position of each image, int (n, 2): as asked for, else drawn evenly; -1 where not conditioned."""
+    asked = []
+    for option, value, known, what in (
+        ("--label", args.label, prior.labels, "labels"),
+        ("--position", args.position, tuple(range(prior.slices)), "slice positions"),
+    ):
+        if value is not None and not known:
+            raise UserError(f"{option} {value} means nothing to this prior: it was not trained with {what}.")
+        if value is not None and value not in known:
+            names = ", ".join(map(str, known)) if what == "labels" else f"0 to {len(known) - 1}"
+            raise UserError(f"{option} {value} is unknown to this prior.{nearest(value, known)} It knows {names}.")
+        asked.append(-1 if value is None else known.index(value))
+    rng, counts = np.random.default_rng(args.seed), (len(prior.labels), prior.slices)
+    drawn = np.stack([rng.integers(0, max(count, 1), args.n) for count in counts], axis=1)
+    return np.where(np.array(counts) == 0, -1, np.where(np.array(asked) < 0, drawn, asked))
+
+
+def _mask(name, grid):
+    """Which cells of a grid a part or a mask image covers: bool (h, w)."""
+    (h, w), mask = grid, np.zeros(grid, bool)
+    parts = {
+        "left": np.s_[:, : w // 2], "right": np.s_[:, w // 2 :], "upper": np.s_[: h // 2], "lower": np.s_[h // 2 :],
+        "centre": np.s_[h // 4 : h - h // 4, w // 4 : w - w // 4],
+    }  # fmt: skip
+    if name in parts:
+        mask[parts[name]] = True
+    elif Path(name).is_file():
+        side = 8 * max(h, w)
+        white = reading.read(name, side) > 127
+        mask = white.reshape(h, side // h, w, side // w).any(axis=(1, 3))
+    else:
+        raise UserError(f"--mask {name} is neither a file nor one of {', '.join(parts)}.{nearest(name, parts)}")
+    if not mask.any():
+        raise UserError(f"The mask {name} is white nowhere: there is nothing to draw anew.")
+    return mask
 
 
 def _save(path, image):

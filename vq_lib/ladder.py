@@ -27,6 +27,26 @@ def bits(probabilities):
     return float(-np.log2(probabilities).mean())
 
 
+def overfitted(bits):
+    """Whether a prior's bits per code, `{"train", "test", …}`, are more than 5% higher on test people."""
+    return bits["test"] > 1.05 * bits["train"]
+
+
+def position_unigram(train, validation, test, size):
+    """The code lengths of the test grids under the frequencies of each cell, float64 (n, h, w); see `ladder`."""
+    positions = _position_unigram(train, validation, size)
+    cells = np.arange(positions.shape[0]).reshape(test.shape[1:])
+    return -np.log2(positions[cells, test])
+
+
+def _position_unigram(train, validation, size):
+    """p(z | cell), (h·w, K), with the pseudo-count that is best on the validation grids."""
+    cells = np.arange(train.shape[1] * train.shape[2]).reshape(train.shape[1:])
+    counts = _by_context(np.broadcast_to(cells, train.shape), train, cells.size, size)
+    alpha = min(ALPHAS, key=lambda a: bits(_smooth(counts, a)[cells, validation]))
+    return _smooth(counts, alpha)
+
+
 def ladder(train, validation, test, size):
     """Bits per code of the baselines on the test grids.
 
@@ -41,15 +61,8 @@ def ladder(train, validation, test, size):
         train, validation, test: codes, int (N, h, w). size: K.
     """
     train, validation, test = (np.asarray(codes, np.int64) for codes in (train, validation, test))
-    height, width = train.shape[1:]
-    cells = np.arange(height * width).reshape(height, width)
-
-    def at_cell(table, codes):
-        return table[np.broadcast_to(cells, codes.shape), codes]
-
-    counts = _by_context(np.broadcast_to(cells, train.shape), train, height * width, size)
-    alpha = min(ALPHAS, key=lambda a: bits(at_cell(_smooth(counts, a), validation)))
-    positions = _smooth(counts, alpha)
+    cells = np.arange(train.shape[1] * train.shape[2]).reshape(train.shape[1:])
+    positions = _position_unigram(train, validation, size)
     follows = []  # p(z | left) and p(z | upper), smoothed towards p(z): most pairs of codes are never seen
     unigram = _smooth(np.bincount(train.ravel(), minlength=size), 1.0)
     for neighbour in _neighbours(train, size):
@@ -58,9 +71,9 @@ def ladder(train, validation, test, size):
 
     def components(codes):
         left, upper = _neighbours(codes, size)
-        return np.stack(
-            [follows[0][left, codes], follows[1][upper, codes], at_cell(positions, codes)], axis=-1
-        ).reshape(-1, 3)
+        return np.stack([follows[0][left, codes], follows[1][upper, codes], positions[cells, codes]], axis=-1).reshape(
+            -1, 3
+        )
 
     given, weights = components(validation), np.full(3, 1 / 3)
     for _ in range(50):
@@ -69,6 +82,6 @@ def ladder(train, validation, test, size):
     return {
         "uniform": float(np.log2(size)),
         "unigram": bits(unigram[test]),
-        "position_unigram": bits(at_cell(positions, test)),
+        "position_unigram": bits(positions[cells, test]),
         "markov": bits(components(test) @ weights),
     }

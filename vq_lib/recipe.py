@@ -203,18 +203,26 @@ def factor(blocks, name, banned):
     return product
 
 
-class Prior(Training):
-    """The model of the code grid."""
+class PriorModel(Training):
+    """One model of the code grid and its training."""
 
-    name: Literal["pixelcnn"] = "pixelcnn"
+    name: Literal["pixelcnn", "gated", "snail"] = Field(
+        "pixelcnn", description="gated: two stacks, no blind spot; snail: with causal attention"
+    )
     embedding: Positive | None = Field(None, description="length of a code's embedding; none: one-hot codes")
     kernel: Annotated[int, Field(ge=3)] = Field(7, description="side of the first layer's mask-A kernel")
     filters: Annotated[int, Field(ge=2, multiple_of=2)] = 128
-    blocks: Positive = Field(2, description="residual blocks")
+    blocks: Positive = Field(2, description="residual blocks, or gated layers, after the first layer")
     head: Annotated[int, Field(ge=0)] = Field(2, description="1x1 layers before the logits")
     head_filters: Positive | None = Field(None, description="their width; none: as filters")
     position: bool = Field(False, description="a learned bias for each grid cell")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    attention: Positive = Field(2, description="blocks between two attentions (snail only)")
+    key_dim: Positive = Field(16, description="length of an attention's keys (snail only)")
+    value_dim: Positive | None = Field(None, description="length of what is looked up; none: filters / 2 (snail only)")
+    condition: list[Literal["label", "position"]] = Field(
+        [], description="what the prior is told of a slice: its label, its position in the volume"
+    )
 
     @pydantic.field_validator("kernel")
     @classmethod
@@ -224,11 +232,50 @@ class Prior(Training):
         return kernel
 
 
+class Compared(Section):
+    """Other priors, trained on the same codes to be compared; what an entry leaves out is as in `prior`."""
+
+    pixelcnn: PriorModel | None = None
+    gated: PriorModel | None = None
+    snail: PriorModel | None = None
+
+
+class Prior(PriorModel):
+    """The model of the code grid that samples are drawn from, and those that it is compared with."""
+
+    compare: Compared = Compared()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, values):
+        others = (values.get("compare") or {}) if isinstance(values, dict) else None
+        if not isinstance(others, dict):
+            return values
+        own = {key: value for key, value in values.items() if key != "compare"}
+        name = own.get("name", "pixelcnn")
+        if name in others:
+            raise ValueError(f"compare names {name!r}, which is the prior itself")
+        inherited = {
+            kind: {**own, **entry, "name": kind} if isinstance(entry, dict) else entry for kind, entry in others.items()
+        }
+        return {**values, "compare": inherited}
+
+    def models(self):
+        """Every prior to be trained, `{name: PriorModel}`, the main one first."""
+        main = PriorModel(**{key: getattr(self, key) for key in PriorModel.model_fields})
+        others = {kind: getattr(self.compare, kind) for kind in Compared.model_fields}
+        return {main.name: main, **{kind: other for kind, other in others.items() if other is not None}}
+
+
 class Evaluation(Section):
     """What notebook 04 draws and counts."""
 
     samples: Positive = Field(64, description="images to generate")
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_k: Positive | None = Field(None, description="draw only from so many most likely codes; none: from all")
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="draw only from the likeliest codes that reach this probability together; none: from all"
+    )
     seed: Annotated[int, Field(ge=0)] = 0
 
 

@@ -3,19 +3,19 @@
 import csv
 import functools
 import logging
+import shutil
 import time
 import zipfile
 
 import keras
 import numpy as np
 
-from vq_lib import baselines, files, ladder, metrics, provenance, sampling, training
+from vq_lib import baselines, files, ladder, metrics, priors, provenance, sampling, training
 from vq_lib.autoencoder import receptive_field
 from vq_lib.codebook import CodebookKeeper, Watch
 from vq_lib.data import summary as data_checks
 from vq_lib.data.augment import augment
 from vq_lib.errors import UserError
-from vq_lib.pixelcnn import PixelCNN
 from vq_lib.vqvae import VQVAE, as_float32
 
 # Several models that each run once for the first time look to TensorFlow like one that is traced again and again.
@@ -45,8 +45,13 @@ def _vqvae_key(study, slices):
     return files.digest([*parts, study.recipe.chosen("data")["augment"]] if study.recipe.data.augment else parts)
 
 
-def _prior_key(study, vqvae_key):
-    return files.digest([FORMAT, study.recipe.chosen("prior"), vqvae_key])
+def _prior_keys(study, vqvae_key):
+    """What each prior of the recipe depends on, `{name: key}`: not on the others, nor on which is the main one."""
+    chosen = {
+        name: model.model_dump(mode="json", exclude_defaults=True)
+        for name, model in study.recipe.prior.models().items()
+    }
+    return {name: files.digest([FORMAT, section, vqvae_key]) for name, section in chosen.items()}
 
 
 def _load(path, made_by):
@@ -67,9 +72,12 @@ def _finished(folder, key):
     return summary if summary.get("key") == key and (folder / "model.keras").exists() else None
 
 
-def _train(study, name, key, build, train, validation, callbacks, shown, describe, loss=None):
-    """Train one model, or load it when it is finished; its file and summary are written whole, the summary last."""
-    folder, settings = getattr(study, name), getattr(study.recipe, name)
+def _train(study, name, key, build, train, validation, callbacks, shown, describe, loss=None, place=None):
+    """Train one model, or load it when it is finished; its file and summary are written whole, the summary last.
+
+    `place`: folder and settings where they are not those of the stage `name`.
+    """
+    folder, settings = place or (getattr(study, name), getattr(study.recipe, name))
     with files.lock(folder / ".lock", f"{folder} is being trained by another process: wait for it, or stop it."):
         summary = _finished(folder, key)
         if summary:
@@ -156,47 +164,143 @@ def load_vqvae(study, slices):
     return _load(study.vqvae / "model.keras", NOTEBOOK_02), load_codes(study, key), summary
 
 
-def train_prior(study, slices):
-    """The trained prior of a study and its summary with bits per code; `(None, None)` where the recipe has none."""
-    settings = study.recipe.prior
+class Conditioned:
+    """Codes and the conditions of the same rows, as one array whose rows are pairs; see `training.Batches`."""
+
+    def __init__(self, codes, condition):
+        self.codes, self.condition = codes, condition
+
+    def __getitem__(self, rows):
+        return self.codes[rows], self.condition[rows]
+
+
+def conditions(slices, wanted):
+    """What a prior is told of each slice: label names, number of slice positions, and int32 (N, 2) with -1 for unknown.
+
+    Args:
+        wanted: the recipe's `prior.condition`.
+
+    Raises:
+        UserError: the training slices have no labels, or no positions.
+    """
+    train, told = slices.where("train"), np.full((len(slices), 2), -1, np.int32)
+    labels, count = (), 0
+    if "label" in wanted:
+        labels = tuple(sorted({str(label) for label in slices.label[train] if label}))
+        if not labels:
+            raise UserError("prior.condition names 'label', but the slices have no labels: leave it out.")
+        index = {label: i for i, label in enumerate(labels)}
+        told[:, 0] = [index.get(str(label), -1) for label in slices.label]
+    if "position" in wanted:
+        count = int(slices.position[train].max()) + 1
+        if not count:
+            raise UserError("prior.condition names 'position', but the slices' positions are not known: leave it out.")
+        told[:, 1] = np.where(slices.position < count, slices.position, -1)
+    return labels, count, told
+
+
+def train_priors(study, slices):
+    """Every prior of a recipe, trained now, resumed, or loaded: `{name: (model, summary)}`, the main one first.
+
+    Each lies in a folder of its own, `run/prior/<name>/`, under a key of its own: a model that was trained before is
+    not trained again, whichever becomes the main one. The main one is copied to `run/prior/`, whose summary also has
+    `models`, every prior's bits per code, and `differences`, how many more bits a code each other needs on the test
+    people, with a paired bootstrap over people. Empty where the recipe has no prior.
+    """
     vqvae, codes, vqvae_summary = load_vqvae(study, slices)
-    if settings is None:
-        return None, None
-    key = _prior_key(study, vqvae_summary["key"])
+    if study.recipe.prior is None:
+        return {}
+    _check_codes(study, slices, vqvae, codes)
+    keys, found = _prior_keys(study, vqvae_summary["key"]), {}
+    for name, settings in study.recipe.prior.models().items():
+        found[name] = _train_prior(study, name, settings, keys[name], slices, vqvae, codes)
+    (main, (_, summary)), *others = found.items()
+    lengths = {name: lengths_on_test(study, name).mean(axis=(1, 2)) for name in found}
+    people = slices.person[slices.where("test")]
+    summary = {
+        **summary,
+        "key": files.digest([main, keys]),
+        "models": {name: other["bits_per_code"] for name, (_, other) in found.items()},
+        "differences": {name: metrics.interval(lengths[name] - lengths[main], people) for name, _ in others},
+    }
+    for file in ("model.keras", "history.csv"):
+        with files.whole_file(study.prior / file) as temporary:
+            shutil.copyfile(study.prior / main / file, temporary)
+    files.write_json(study.prior / "summary.json", summary)
+    return {main: (found[main][0], summary), **dict(others)}
+
+
+def _train_prior(study, name, settings, key, slices, vqvae, codes):
+    folder = study.prior / name
     rows, held_out = slices.where("train"), slices.where("validation")
+    labels, count, told = conditions(slices, settings.condition)
+    inputs = Conditioned(codes, told) if settings.condition else codes
+    size, section = vqvae.quantizer.codes, settings.model_dump(mode="json")
     model, summary = _train(
-        study, "prior", key,
-        lambda dtype: PixelCNN.from_recipe(study.recipe, vqvae.grid, vqvae.quantizer.codes, dtype),
-        training.Batches(codes, rows, settings.batch, settings.seed, targets=codes),
-        training.Batches(codes, held_out, 64, targets=codes),
+        study, f"prior {name}", key,
+        lambda dtype: priors.from_recipe(section, vqvae.grid, size, labels, count, dtype),
+        training.Batches(inputs, rows, settings.batch, settings.seed, targets=codes),
+        training.Batches(inputs, held_out, 64, targets=codes),
         [], ("loss", "val_loss"),
-        lambda model: {"name": settings.name, "parameters": model.count_params()},
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        lambda model: {"name": name, "parameters": model.count_params()},
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True), place=(folder, settings),
     )  # fmt: skip
     if "bits_per_code" not in summary:
-        split = {name: codes[slices.where(name)] for name in ("train", "validation", "test")}
-        summary["bits_per_code"] = {name: float(code_lengths(model, grids).mean()) for name, grids in split.items()}
-        summary["baselines_bits_per_code"] = ladder.ladder(*split.values(), vqvae.quantizer.codes)
-    files.write_json(study.prior / "summary.json", summary)
+        split = {name: slices.where(name) for name in ("train", "validation", "test")}
+        lengths = {name: code_lengths(model, codes[rows], told[rows]) for name, rows in split.items()}
+        with files.whole_file(folder / "lengths.npz") as temporary:
+            np.savez_compressed(temporary, test=lengths["test"])
+        told_bits = model.condition_bits / np.prod(vqvae.grid)
+        summary["bits_per_code"] = {name: float(values.mean() + told_bits) for name, values in lengths.items()}
+        summary["baselines_bits_per_code"] = ladder.ladder(*(codes[rows] for rows in split.values()), size)
+        files.write_json(folder / "summary.json", summary)
     return model, summary
 
 
+def _check_codes(study, slices, vqvae, codes):
+    """Stop unless a few slices, encoded again, have the codes of `codes.npz`."""
+    rows = np.unique(np.linspace(0, len(slices) - 1, 8).astype(int))
+    same = (vqvae.encode(np.asarray(slices.images[rows])) == codes[rows]).mean()
+    if same < 0.99:  # another machine may round a near tie otherwise
+        raise UserError(
+            f"{study.vqvae / 'codes.npz'} does not hold the codes of the model beside it ({same:.0%} of a few slices "
+            f"agree): delete it and run {NOTEBOOK_02} again."
+        )
+
+
+def lengths_on_test(study, name):
+    """The code lengths of the test slices under the prior `name`, float32 (n, h, w), in bits; see `code_lengths`."""
+    path = study.prior / name / "lengths.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["test"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UserError(
+            f"{path} is missing or broken: delete {path.parent} and run {NOTEBOOK_03} to train it again."
+        ) from None
+
+
 def load_prior(study, vqvae_summary):
-    """The finished prior and its summary, `(None, None)` where the recipe has none."""
+    """The finished main prior and its summary, `(None, None)` where the recipe has none."""
     if study.recipe.prior is None:
         return None, None
-    summary = _finished(study.prior, _prior_key(study, vqvae_summary["key"]))
+    summary = _finished(study.prior, files.digest([study.recipe.prior.name, _prior_keys(study, vqvae_summary["key"])]))
     if summary is None:
         raise UserError(f"{study.prior} holds no finished prior of these settings and data: run {NOTEBOOK_03} first.")
     return _load(study.prior / "model.keras", NOTEBOOK_03), summary
 
 
-def code_lengths(prior, codes, batch=64):
-    """-log2 p(z_i | z_1 … z_{i-1}) of every code: (N, h, w) int → (N, h, w) float32, in bits."""
+def code_lengths(prior, codes, condition=None, batch=64):
+    """-log2 p(z_i | z_1 … z_{i-1}, c) of every code: (N, h, w) int → (N, h, w) float32, in bits.
+
+    Args:
+        condition: what the prior is told, (N, 2), where it is conditioned; see `conditions`.
+    """
     lengths = []
     for start in range(0, len(codes), batch):
         part = np.asarray(codes[start : start + batch], np.int32)
-        logits = np.asarray(prior.predict_on_batch(part), np.float32)
+        inputs = (part, condition[start : start + batch]) if prior.conditional else part
+        logits = np.asarray(prior.predict_on_batch(inputs), np.float32)
         top = logits.max(axis=-1, keepdims=True)
         total = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
         lengths.append((total - np.take_along_axis(logits, part[..., None], axis=-1)[..., 0]) / np.log(2))
@@ -250,16 +354,82 @@ def evaluate_baselines(slices, bits_per_pixel):
     return {**baselines.predictions(slices), **baselines.codecs(test, bits_per_pixel)}
 
 
-def draw_samples(study, vqvae, prior):
-    """Generated images as `evaluation.samples` says, uint8 (N, H, W, C), their codes, and the seconds they took."""
+def draw_samples(study, slices, vqvae, prior):
+    """Generated images as `evaluation` in the recipe says: uint8 (N, H, W, C), codes, conditions, seconds.
+
+    A conditioned prior is told what N training slices, drawn at random, are.
+    """
     settings = study.recipe.evaluation
+    _, _, told = conditions(slices, study.recipe.prior.condition)
+    train = slices.where("train")
+    told = told[np.random.default_rng(settings.seed).choice(train, settings.samples)]
     began = time.monotonic()
-    codes = sampling.sample(prior, settings.samples, settings.seed, settings.temperature)
+    codes = sampling.sample(
+        prior, settings.samples, settings.seed, settings.temperature, settings.top_k, settings.top_p, condition=told
+    )
     seconds = time.monotonic() - began
     images = np.round(vqvae.decode(codes) * 255).astype(np.uint8)
     with files.whole_file(study.evaluation / "samples.npz") as temporary:
-        np.savez_compressed(temporary, codes=codes.astype(np.uint16), images=images)
-    return images, codes, seconds
+        np.savez_compressed(temporary, codes=codes.astype(np.uint16), images=images, condition=told)
+    return images, codes, told, seconds
+
+
+def draw_conditioned(study, slices, vqvae, prior, columns=8):
+    """Rows of slices at the same positions: real ones of test people, then new ones for each label, `{name: images}`.
+
+    A prior that knows no positions draws them for none; one that knows no labels has one row.
+    """
+    test, seed = slices.where("test"), study.recipe.evaluation.seed
+    rng, last = np.random.default_rng(seed), slices.position[test].max()
+    places = np.round(np.linspace(0, last, columns + 2)[1:-1]).astype(int)
+    near = [
+        test[np.abs(slices.position[test] - place) == np.abs(slices.position[test] - place).min()] for place in places
+    ]
+    rows = {"test people": np.asarray(slices.images[np.array([rng.choice(some) for some in near])])}
+    names = list(prior.labels) or [""]
+    label = np.repeat(np.arange(len(names)) if prior.labels else [-1], columns)
+    told = np.stack([label, np.tile(places if prior.slices else -np.ones(columns, int), len(names))], axis=1)
+    temperature = study.recipe.evaluation.temperature
+    drawn = vqvae.decode(sampling.sample(prior, len(told), seed, temperature, condition=told))
+    for name, images in zip(names, np.split(np.round(drawn * 255).astype(np.uint8), len(names)), strict=True):
+        rows[f"new, {name}" if name else "new"] = images
+    return rows
+
+
+def position_agreement(slices, images, told, positions):
+    """Share of samples whose nearest training slice lies within 3/32 of the volume from the position asked for."""
+    train = slices.where("train")
+    index, _ = baselines.nearest(baselines.thumbnails(images), baselines.thumbnails(slices.images[train]))
+    apart = np.abs(slices.position[train[index]] - told[:, 1])
+    return float((apart[told[:, 1] >= 0] <= 3 * positions / 32).mean())
+
+
+def evaluate_likelihood(study, slices, vqvae, prior, codes, outputs):
+    """`metrics.json`'s `likelihood`: what the test slices cost, without loss, in bits per pixel; None without TFP.
+
+    -log2 p(x) ≤ -log2 p(z) - log2 p(x | z) for any z, since p(x) = Σ_z p(z) p(x | z); z is the encoder's. The scales of
+    p(x | z) are fitted on the validation people. Beside it: what PNG and WebP need, without loss too.
+    """
+    from vq_lib import distribution
+
+    try:
+        distribution.probability()
+    except UserError as error:
+        print(error)
+        return None
+    held_out, test = slices.where("validation"), slices.where("test")
+    scales = distribution.fit_scales(slices.images[held_out], vqvae.decode(codes[held_out]))
+    inputs, people = np.asarray(slices.images[test]), slices.person[test]
+    size = float(np.prod(inputs.shape[1:]))
+    rate = (lengths_on_test(study, study.recipe.prior.name).sum(axis=(1, 2)) + prior.condition_bits) / size
+    rest = distribution.bits_of_pixels(inputs, outputs, scales) / size
+    return {
+        "bits_per_pixel": metrics.interval(rate + rest, people),
+        "codes": metrics.interval(rate, people),
+        "pixels_given_codes": metrics.interval(rest, people),
+        "lossless": baselines.lossless(inputs),
+        "scales": [round(float(scale), 3) for scale in scales],
+    }
 
 
 def prior_metrics(summary, vqvae_bits_per_pixel, codes):
@@ -268,7 +438,9 @@ def prior_metrics(summary, vqvae_bits_per_pixel, codes):
     return {
         "name": summary["name"],
         "bits_per_code": bits,
-        "models": {summary["name"]: bits},
+        "models": summary["models"],
+        "differences": summary["differences"],
+        "overfitted": {name: ladder.overfitted(bits) for name, bits in summary["models"].items()},
         "baselines_bits_per_code": summary["baselines_bits_per_code"],
         "bits_per_pixel": bits["test"] * vqvae_bits_per_pixel / float(np.log2(codes)),
         "parameters": summary["parameters"],
@@ -276,7 +448,7 @@ def prior_metrics(summary, vqvae_bits_per_pixel, codes):
     }
 
 
-def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, samples=None):
+def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, samples=None, likelihood=None):
     """Write `metrics.json` and return it; a stage that the recipe leaves out leaves its key out."""
     document = {
         "report": study.name,
@@ -298,5 +470,7 @@ def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, sa
         document["prior"] = prior
     if samples is not None:
         document["samples"] = samples
+    if likelihood is not None:
+        document["likelihood"] = likelihood
     files.write_json(study.metrics, document)
     return document

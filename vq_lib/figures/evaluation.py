@@ -73,6 +73,17 @@ def _tile(images, columns):
     return grid.reshape(n // columns * height, columns * width, channels).squeeze()
 
 
+def conditioned(rows):
+    """Rows of images, `{name: (n, H, W, C)}`, each named at its left."""
+    count = len(next(iter(rows.values())))
+    figure, axes = figures.new(1.1 * count + 0.6, 1.15 * len(rows), rows=len(rows), columns=count, squeeze=False)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(line, images, strict=True):
+            figures.image(axis, image)
+        line[0].set_ylabel(name, fontsize=8)
+    return figure
+
+
 def nearest(samples, training, distances):
     """Samples over their nearest training slices and the difference of the two."""
     n = len(samples)

@@ -1,40 +1,67 @@
-"""Figures of notebook 03: what the prior knows, and what it sees."""
+"""Figures of notebook 03: what the priors know, and what they see."""
 
+import keras
 import numpy as np
 
-from vq_lib import figures
+from vq_lib import figures, priors
 from vq_lib.figures import COLOURS
+from vq_lib.ladder import overfitted
+
+SHADES = {"pixelcnn": COLOURS["model"], "gated": COLOURS["test"], "snail": COLOURS["other"]}
 
 
-def curves(history, position_unigram):
-    """Bits per code over epochs, beside the baseline that matters."""
+def curves(histories, position_unigram):
+    """Bits per code over epochs, `{name: history}`, beside the baseline that matters."""
     figure, axes = figures.new(6.5, 3)
-    epochs = history["epoch"]
-    marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
-    for name, label, colour in (("loss", "training (with dropout)", "train"), ("val_loss", "validation", "validation")):
-        axes.plot(epochs, history[name] / np.log(2), color=COLOURS[colour], marker=marker, label=label)
+    for name, history in histories.items():
+        epochs = history["epoch"]
+        marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
+        for column, style, what in (("loss", ":", "training, with dropout"), ("val_loss", "-", "validation")):
+            label, bits = f"{priors.NAMES[name]}, {what}", history[column] / np.log(2)
+            axes.plot(epochs, bits, color=SHADES[name], ls=style, marker=marker, label=label)
     axes.axhline(position_unigram, color=COLOURS["baseline"], ls="--", label="position unigram, test")
-    axes.set(xlabel="epoch", ylabel="bits per code", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+    last = max(history["epoch"][-1] for history in histories.values())
+    axes.set(xlabel="epoch", ylabel="bits per code", xlim=(0.5, last + 0.5))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
+    axes.legend(fontsize=8)
     return figure
 
 
-def ladder(baselines, name, bits):
-    """Bits per code: the baselines on test people, and the prior on all three splits."""
-    figure, axes = figures.new(7, 2.6)
-    rungs = [*((rung.replace("_", " "), value) for rung, value in baselines.items()), (name, bits["test"])]
-    names, values = zip(*rungs, strict=True)
-    colours = [COLOURS["baseline"]] * len(baselines) + [COLOURS["model"]]
+def ladder(baselines, models):
+    """Bits per code: the baselines on test people, and each prior, `{name: bits}`, on all three splits."""
+    figure, axes = figures.new(7, 2.2 + 0.4 * len(models))
+    names = [*(rung.replace("_", " ") for rung in baselines), *(priors.NAMES[name] for name in models)]
+    values = [*baselines.values(), *(bits["test"] for bits in models.values())]
+    colours = [COLOURS["baseline"]] * len(baselines) + [SHADES[name] for name in models]
     bars = axes.barh(names, values, color=colours, height=0.65)
     axes.bar_label(bars, fmt=" %.2f")
     for split, marker in (("train", "|"), ("validation", "x")):
-        axes.plot(bits[split], len(baselines), marker, color=COLOURS["validation"], ms=9, mew=2, ls="", label=split)
+        bits = [bits[split] for bits in models.values()]
+        places = len(baselines) + np.arange(len(models))
+        axes.plot(bits, places, marker, color=COLOURS["validation"], ms=9, mew=2, ls="", label=split)
     axes.invert_yaxis()
     axes.set(xlabel="bits per code (lower is better)", xlim=(0, max(values) * 1.12))
     axes.grid(axis="y", visible=False)
     axes.legend(title="prior on", loc="lower right", ncols=2)
     return figure
+
+
+def verdicts(summaries, baselines, differences):
+    """Header and rows of the table of priors: `{name: summary}`, the main one first, and what others need beyond it."""
+    main, base = next(iter(summaries)), baselines["position_unigram"]
+    header = ("prior", "parameters", "bits per code, test", "below position unigram", "test above training",
+              "overfitted?", f"more bits than {priors.NAMES[main]} (95%)")  # fmt: skip
+    rows = []
+    for name, summary in summaries.items():
+        bits, other = summary["bits_per_code"], "–"
+        if name in differences:
+            other = "{mean:+.3f} ({low:+.3f} to {high:+.3f})".format(**differences[name])
+        rows.append((
+            priors.NAMES[name], f"{summary['parameters']:,}", f"{bits['test']:.3f}",
+            f"{100 * (1 - bits['test'] / base):.1f}%", f"{100 * (bits['test'] / bits['train'] - 1):.1f}%",
+            "yes" if overfitted(bits) else "no", other,
+        ))  # fmt: skip
+    return header, rows
 
 
 def seen(prior, codes, cell, batch=64, seed=0):
@@ -52,7 +79,8 @@ def seen(prior, codes, cell, batch=64, seed=0):
     row, column = cell
 
     def logits(grids):
-        return np.asarray(prior.predict_on_batch(grids.astype(np.int32)))[:, row, column]
+        grids, unknown = grids.astype(np.int32), np.full((len(grids), 2), -1, np.int32)
+        return np.asarray(prior.predict_on_batch((grids, unknown) if prior.conditional else grids))[:, row, column]
 
     parts = []
     for i in range(0, len(changed), batch):
@@ -62,37 +90,75 @@ def seen(prior, codes, cell, batch=64, seed=0):
     return np.concatenate(parts).reshape(height, width)
 
 
-def receptive_field(influence, cell):
-    """What one cell sees: the influence of every other, the cell itself outlined; the past ends at the stepped line."""
-    height, width = influence.shape
-    row, column = cell
-    figure, (axes, binary) = figures.new(8, 3.6, columns=2)
-    shown = np.where(influence > 0, influence, np.nan)
-    picture = axes.imshow(np.log10(shown), cmap="viridis")
-    figure.colorbar(picture, ax=axes, label="log10 mean change of the logits", location="left", shrink=0.8)
-    past = np.arange(height * width).reshape(height, width) < row * width + column
-    kinds = np.where(influence > 0, 2, np.where(past, 1, 0))
-    from matplotlib.colors import ListedColormap
+def fields(side=15, cell=(10, 7), **options):
+    """What one cell sees in a small untrained prior of each kind: `{name: influence}`; see `seen`."""
+    options = {"filters": 8, "blocks": 4, "kernel": 5, "head": 1, "embedding": 4, **options}
+    codes, found = np.random.default_rng(0).integers(0, 8, (side, side)), {}
+    for name, kind in priors.KINDS.items():
+        keras.utils.set_random_seed(1)
+        found[name] = seen(kind((side, side), 8, **options), codes, cell)
+    return found
 
-    binary.imshow(kinds, cmap=ListedColormap(["#f2f2f2", COLOURS["warning"], COLOURS["model"]]), vmin=0, vmax=2)
-    for axis in (axes, binary):
-        figures.bare(axis)
-        axis.add_patch(_square(column, row))
+
+def field_panels(influences, cell):
+    """What one cell sees in each kind of prior: the past it sees, the past it does not, and the future."""
+    figure, panels = figures.new(2.9 * len(influences), 3.1, columns=len(influences), squeeze=False)
+    for axes, (name, influence) in zip(panels[0], influences.items(), strict=True):
+        _kinds(axes, influence, cell)
+        past = cell[0] * influence.shape[1] + cell[1]
+        axes.set_title(f"{priors.NAMES[name]}: {(influence > 0).sum()} of {past} past cells", fontsize=9)
+    return figure
+
+
+def influence_panels(influence, cell):
+    """How much each earlier cell matters to the prediction of one, and which do at all."""
+    figure, (axes, binary) = figures.new(8, 3.6, columns=2)
+    picture = axes.imshow(np.log10(np.where(influence > 0, influence, np.nan)), cmap="viridis")
+    figure.colorbar(picture, ax=axes, label="log10 mean change of the logits", location="left", shrink=0.8)
+    figures.bare(axes)
+    axes.add_patch(_square(cell))
     axes.set_title("How much it matters")
+    _kinds(binary, influence, cell)
     binary.set_title("Seen (blue), past but unseen (orange), future (grey)", fontsize=9)
     return figure
 
 
-def _square(column, row):
+def _kinds(axes, influence, cell):
+    from matplotlib.colors import ListedColormap
+
+    past = np.arange(influence.size).reshape(influence.shape) < cell[0] * influence.shape[1] + cell[1]
+    kinds = np.where(influence > 0, 2, np.where(past, 1, 0))
+    axes.imshow(kinds, cmap=ListedColormap(["#f2f2f2", COLOURS["warning"], COLOURS["model"]]), vmin=0, vmax=2)
+    figures.bare(axes)
+    axes.add_patch(_square(cell))
+
+
+def _square(cell):
     from matplotlib.patches import Rectangle
 
-    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=True, color="#d00000", lw=1)
+    return Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=True, color="#d00000", lw=1)
 
 
-def bits_map(lengths):
-    """The mean code length of each cell over the test slices: where the prior is unsure."""
-    figure, axes = figures.new(4.2, 3.4)
-    picture = axes.imshow(lengths.mean(axis=0), cmap="magma", vmin=0)
-    figures.bare(axes)
-    figure.colorbar(picture, ax=axes, label="bits per code", shrink=0.85)
+def bits_maps(unigram, models):
+    """The mean code length of each cell over the test slices, and what each prior saves there.
+
+    Args:
+        unigram: code lengths (n, h, w) under the position unigram. models: `{name: code lengths}`.
+    """
+    columns = 1 + len(models)
+    figure, panels = figures.new(2.9 * columns + 0.8, 5.4, rows=2, columns=columns, squeeze=False)
+    maps = {"position unigram": unigram.mean(axis=0)}
+    maps |= {priors.NAMES[name]: lengths.mean(axis=0) for name, lengths in models.items()}
+    base = maps["position unigram"]
+    gains = [base - found for found in maps.values()]
+    top, reach = max(found.max() for found in maps.values()), max(np.abs(gain).max() for gain in gains) or 1
+    for column, ((name, found), gain) in enumerate(zip(maps.items(), gains, strict=True)):
+        bits = panels[0, column].imshow(found, cmap="magma", vmin=0, vmax=top)
+        panels[0, column].set_title(f"{name}: {found.mean():.2f}", fontsize=9)
+        saved = panels[1, column].imshow(gain, cmap="PuOr", vmin=-reach, vmax=reach)
+    for axes in panels.flat:
+        figures.bare(axes)
+    panels[1, 0].set_visible(False)
+    figure.colorbar(bits, ax=panels[0], label="bits per code", shrink=0.85)
+    figure.colorbar(saved, ax=panels[1], label="saved over the unigram", shrink=0.85)
     return figure

@@ -1,4 +1,4 @@
-"""`make bench`, training: this library's VQ-VAE beside the tutorial's form of it, epoch for epoch.
+"""This library's VQ-VAE beside the tutorial's form of it, epoch for epoch.
 
 Both have the layers of the published OASIS-256 system, begin with the same weights and see the same images of the
 embedded cohort. The tutorial's form is what the published systems do: float32 arrays in memory, a codebook learned by
