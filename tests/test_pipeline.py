@@ -102,7 +102,6 @@ def test_nothing_is_left_after_the_command_was_killed(tmp_path):
     (["report", "demmo"], "'demo'"),
     (["report", "demo", "--set", "vqvae.epoch=2"], "'epochs'"),
     (["report", "oasis-best", "--data", "no such folder"], "no such folder"),
-    (["report", "oasis-best"], "--data"),
     (["report", "demo", "--dta", "x"], "--dta"),
     (["reprot", "demo"], "reprot"),
     (["generate", "--model", "x.keras"], "--prior"),
@@ -110,6 +109,14 @@ def test_nothing_is_left_after_the_command_was_killed(tmp_path):
 ])  # fmt: skip
 def test_a_mistake_is_one_sentence_that_names_it(arguments, named):
     assert named in one_sentence(vq_lib(*arguments))
+
+
+def test_without_data_three_lines_say_where_they_are_had_and_what_to_type():
+    done = vq_lib("report", "oasis-best")
+    assert done.returncode == 2 and done.stdout == ""
+    first, where, then = done.stderr.splitlines()
+    assert first.startswith("vq-lib: ") and "--data" in first
+    assert "OASIS-1" in where and "ADNI" in where and "make report REPORT=oasis-best DATA=" in then
 
 
 def test_unknown_recipe_key(tmp_path):

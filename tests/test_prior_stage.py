@@ -14,7 +14,9 @@ from vq_lib.study import Study
 @pytest.fixture
 def report(tiny, tmp_path):
     """A copy of the tiny report, to be changed: a PixelCNN, compared with a gated one."""
-    return shutil.copytree(tiny, tmp_path / "report")
+    folder = shutil.copytree(tiny, tmp_path / "report")
+    trained(folder)  # other tests may have left other settings' models
+    return folder
 
 
 def trained(folder, overrides=""):
@@ -41,6 +43,7 @@ def test_a_prior_that_was_trained_is_not_trained_again(report, capsys):
     text = recipe.read_text(encoding="utf-8")
     before = {name: (report / "run" / "prior" / name / "model.keras").read_bytes() for name in ("pixelcnn", "gated")}
     recipe.write_text(text.replace("compare: {gated: {}}", "name: gated, compare: {pixelcnn: {}}"), encoding="utf-8")
+    capsys.readouterr()
     study, found = trained(report)
     assert list(found) == ["gated", "pixelcnn"] and capsys.readouterr().out.count("already trained") == 2
     assert (study.prior / "model.keras").read_bytes() == before["gated"] != before["pixelcnn"]

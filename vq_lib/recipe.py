@@ -253,7 +253,7 @@ class Prior(PriorModel):
             return values
         own = {key: value for key, value in values.items() if key != "compare"}
         name = own.get("name", "pixelcnn")
-        if name in others:
+        if others.get(name) is not None:
             raise ValueError(f"compare names {name!r}, which is the prior itself")
         inherited = {
             kind: {**own, **entry, "name": kind} if isinstance(entry, dict) else entry for kind, entry in others.items()

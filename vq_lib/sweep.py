@@ -70,7 +70,7 @@ def _point(study, name, overrides):
     point = Study(str(study.folder), overrides=overrides)
     folder = study.run / "sweep" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:40]}-{point.recipe.sha256[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(point.recipe.model_dump(mode="json"), sort_keys=False)
+    text = yaml.safe_dump(point.recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     with whole_file(folder / "recipe.yaml") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return folder
