@@ -138,11 +138,8 @@ def fit(image, size):
     longer = max(image.size)
     width, height = (max(1, round(side * size / longer)) for side in image.size)
     if image.size != (width, height):
-        if longer > size and image.size == (longer, longer) and longer % size == 0:
-            image = image.reduce(longer // size)  # the same as BOX, faster
-        else:
-            filter_ = Image.Resampling.BOX if size <= longer else Image.Resampling.BICUBIC
-            image = image.resize((width, height), filter_)
+        filter_ = Image.Resampling.BOX if size <= longer else Image.Resampling.BICUBIC
+        image = image.resize((width, height), filter_)
     if width != height:
         square = Image.new(image.mode, (size, size))
         square.paste(image, ((size - width) // 2, (size - height) // 2))
