@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 from conftest import TINY, vq_lib
+from PIL import Image
 
 from vq_lib.files import lock
 from vq_lib.pipeline import STAGES
@@ -117,6 +119,22 @@ def test_without_data_three_lines_say_where_they_are_had_and_what_to_type():
     first, where, then = done.stderr.splitlines()
     assert first.startswith("vq-lib: ") and "--data" in first
     assert "OASIS-1" in where and "ADNI" in where and "make report REPORT=oasis-best DATA=" in then
+
+
+def test_a_leak_stops_the_report_and_names_the_pair(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        TINY.replace("{layout: cohort, size: 32, slices: 3, people: {train: 4, validation: 2, test: 2}}", "{size: 32}"),
+        encoding="utf-8",
+    )
+    for number in range(8):
+        path = tmp_path / "data" / ("Testing" if number > 5 else "Training") / "a" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.random.default_rng(number % 7).integers(0, 256, (48, 40)).astype(np.uint8)
+        Image.fromarray(image).save(path)
+    done = vq_lib("report", tmp_path, "--data", tmp_path / "data")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Testing/a/7.png = Training/a/0.png" in done.stdout and "allow_leaks: true" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr and not (tmp_path / "report.html").exists()
 
 
 def test_unknown_recipe_key(tmp_path):

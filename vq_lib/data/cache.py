@@ -35,7 +35,7 @@ def check(study):
     """
     survey = layouts.survey(study)
     _judge([_people_apart(survey)], study)
-    if survey.layout != "cohort" and _open(study.slices, _key(study, survey)) is None:
+    if survey.layout != "cohort" and _open(study, _key(study, survey)) is None:
         looks = layouts.sources(survey, study.recipe.data, header_only=True)
         _enough(survey, reading.check_all(looks), study.recipe.data)
     return survey.signature
@@ -52,13 +52,13 @@ def load(study):
     """
     survey, began = layouts.survey(study), time.monotonic()
     key = _key(study, survey)
-    slices = _open(study.slices, key)
+    slices = _open(study, key)
     made = "as made before"
     if slices is None:
         _judge([_people_apart(survey)], study)
         with whole_folder(study.slices) as folder:
             (_make_cohort if survey.layout == "cohort" else _make)(study, survey, folder, key)
-        slices = _open(study.slices, key)
+        slices = _open(study, key)
         made = f"made in {time.monotonic() - began:.1f} s"
     print(f"{len(slices):,} slices of {_people(slices)} people ({survey.layout}), {made}.")
     _judge(findings(study), study)
@@ -74,7 +74,7 @@ def opened(study):
     key = {"format": FORMAT, "data": layouts.settings(study.recipe)}
     if study.data_folder is not None or study.recipe.data.layout == "cohort":
         key["signature"] = layouts.survey(study).signature
-    slices = _open(study.slices, key)
+    slices = _open(study, key)
     if slices is None:
         state = "were made with other settings or from other files" if study.slices.exists() else "are missing"
         raise UserError(f"The slices in {study.slices} {state}: run notebook 01 first "
@@ -288,8 +288,10 @@ def _thumbnails(images, folder):
     return out
 
 
-def _open(folder, key):
+def _open(study, key):
     """The cached slices, or None where they are missing, broken, or made from anything but `key`."""
+    folder, data = study.slices, study.recipe.data
+    shape = (data.size, data.size, data.channels)
     try:
         about = json.loads((folder / "slices.json").read_text(encoding="utf-8"))
         if any(about["key"].get(name) != value for name, value in key.items()) or "findings" not in about:
@@ -299,8 +301,7 @@ def _open(folder, key):
         slices = Slices(**arrays, **read_table(folder / "slices.csv"), fingerprint=about["fingerprint"])
     except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError):  # missing, cut off, or not by us
         return None
-    side, channels = key["data"]["size"], key["data"]["channels"]
-    return slices if slices.images.shape[1:] == (side, side, channels) and len(slices) else None
+    return slices if slices.images.shape[1:] == shape and len(slices) else None
 
 
 def _people(slices):

@@ -35,7 +35,7 @@ class Survey(NamedTuple):
 
 def settings(recipe):
     """The part of `data:` that decides how the slices look."""
-    return {name: value for name, value in recipe.section("data").items() if name not in LATER}
+    return {name: value for name, value in recipe.chosen("data").items() if name not in LATER}
 
 
 def survey(study):
