@@ -98,7 +98,7 @@ def slices_of(path):
         return why[0] if why else np.stack([reading.as_array(reading.fit(image, 32)) for image in found])
     blocks = []
     _, broken = reading.read_all(
-        [lambda: [source()]], 1, 32, 1, lambda row, block: blocks.append(block), progress=False
+        [lambda: [source()]], 1, 32, 1, lambda row, block, _: blocks.append(block), progress=False
     )
     return broken[0] if broken else blocks[0]
 

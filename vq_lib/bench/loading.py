@@ -44,12 +44,14 @@ def measure(folder=None, count=1500, runs=5):
                 list(pool.map(plain, paths))
 
         def ours():
-            put = npy_file(place / "images.npy", (len(paths), 256, 256, 1))
-            _, broken = reading.read_all(sources, 1, 256, 1, put, progress=False)
+            write = npy_file(place / "images.npy", (len(paths), 256, 256, 1))
+            _, broken = reading.read_all(sources, 1, 256, 1, lambda row, block, _: write(row, block), progress=False)
             assert not broken, broken
-            (place / "images.npy").unlink()
 
-        times = [(_seconds(pillow), _seconds(ours)) for _ in range(runs)]
+        times = []
+        for _ in range(runs):
+            times.append((_seconds(pillow), _seconds(ours)))
+            (place / "images.npy").unlink()
         ratio = statistics.median(one for one, _ in times) / statistics.median(other for _, other in times)
         opened, memory = zip(*(_memory(place, paths, times) for times in (1, 2, 4)), strict=True)
     known = None not in memory

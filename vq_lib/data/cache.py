@@ -158,16 +158,26 @@ def _judge(found, study):
 def _make(study, survey, folder, key):
     data = study.recipe.data
     each = data.slices if survey.layout == "volumes" else 1
-    put = npy_file(folder / "images.npy", (len(survey.rows), data.size, data.size, data.channels))
+    write = npy_file(folder / "images.npy", (len(survey.rows), data.size, data.size, data.channels))
+    thumbs = _thumbnails(folder, len(survey.rows))
+
+    def put(row, block, odd):
+        write(row, block)
+        for place, picture in odd.items():
+            thumbs[place] = picture
+
     noted, broken = reading.read_all(layouts.sources(survey, data), each, data.size, data.channels, put)
     found = [_enough(survey, broken, data), *survey.findings]
     rows = survey.rows
     if broken:
         kept = np.flatnonzero(~np.isin(np.arange(len(rows)) // each, list(broken)))
-        _keep(folder / "images.npy", kept)
+        del thumbs
+        for name in ("images", "thumbnails"):
+            _keep(folder / f"{name}.npy", kept)
+        thumbs = np.load(folder / "thumbnails.npy", mmap_mode="r+", allow_pickle=False)
         rows, noted = [rows[i] for i in kept.tolist()], noted[kept]
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    thumbs = _thumbnails(images, folder)
+    checks.thumbnails(images, thumbs, noted["width"] != noted["height"])
     columns = {name: np.array([getattr(row, name) for row in rows])
                for name in ("person", "position", "label", "split")}  # fmt: skip
     columns["source"] = np.array([row.file.name for row in rows])
@@ -193,7 +203,8 @@ def _make_cohort(study, survey, folder, key):
     data = study.recipe.data
     slices = cohort.make((data.people or People()).model_dump(), data.slices, data.size, data.seed)
     np.save(folder / "images.npy", slices.images, allow_pickle=False)
-    thumbs = _thumbnails(slices.images, folder)
+    thumbs = _thumbnails(folder, len(slices))
+    checks.thumbnails(slices.images, thumbs)
     slices = Slices(**{**slices.__dict__, "thumbnails": thumbs})
     _finish(study, survey, folder, key, slices, None, [], hashlib.sha256(np.ascontiguousarray(slices.images)))
 
@@ -281,11 +292,9 @@ def _keep(path, rows):
     os.replace(path.with_suffix(".kept.npy"), path)
 
 
-def _thumbnails(images, folder):
-    shape = (len(images), checks.SIDE, checks.SIDE)
-    out = np.lib.format.open_memmap(folder / "thumbnails.npy", mode="w+", dtype=np.uint8, shape=shape)
-    checks.thumbnails(images, out)
-    return out
+def _thumbnails(folder, count):
+    shape = (count, reading.THUMBNAIL, reading.THUMBNAIL)
+    return np.lib.format.open_memmap(folder / "thumbnails.npy", mode="w+", dtype=np.uint8, shape=shape)
 
 
 def _open(study, key):

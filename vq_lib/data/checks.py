@@ -8,30 +8,33 @@ import numpy as np
 from PIL import Image
 
 from vq_lib.data import reading
+from vq_lib.data.reading import THUMBNAIL as SIDE
 from vq_lib.data.splits import unit
 
-SIDE = 64  # thumbnails, pixels
 LEAK = 0.99  # correlation of two thumbnails that makes them one picture
 COARSE = 4  # pixels of a thumbnail that a cell of the proposal averages, each way
 MASK_LEVELS = 8  # two to so many grey levels: a segmentation
 SHOWN = 20  # examples kept of each finding
 
 
-def thumbnails(images, out):
-    """Write grey 64x64 copies of `images` (N, H, W, C) to `out`, uint8 (N, 64, 64); on all cores."""
+def thumbnails(images, out, made=None):
+    """Write grey 64x64 copies of `images` (N, H, W, C) to `out`, uint8 (N, 64, 64), but where `made` is True; on all
+    cores.
+    """
     size, channels = images.shape[2:]
     step = size // SIDE
+    made = np.zeros(len(images), bool) if made is None else made
 
     def chunk(start):
-        block = images[start : start + reading.CHUNK]
+        rows = np.flatnonzero(~made[start : start + reading.CHUNK]) + start
         if channels == 1 and size % SIDE == 0:
-            columns = block.reshape(-1, SIDE, step, size).sum(axis=2, dtype=np.uint32)
+            columns = images[rows].reshape(-1, SIDE, step, size).sum(axis=2, dtype=np.uint32)
             sums = sum(columns[..., place::step] for place in range(step))
-            out[start : start + len(block)] = ((sums + step * step // 2) // (step * step)).reshape(-1, SIDE, SIDE)
+            out[rows] = ((sums + step * step // 2) // (step * step)).reshape(-1, SIDE, SIDE)
         else:
-            for row, image in enumerate(block, start):
-                picture = Image.fromarray(image[..., 0] if channels == 1 else image).convert("L")
-                out[row] = np.asarray(reading.fit(picture, SIDE))
+            for row in rows:
+                picture = Image.fromarray(images[row, ..., 0] if channels == 1 else images[row])
+                out[row] = reading.stretched(picture, SIDE)
 
     reading.on_all_cores(chunk, range(0, len(images), reading.CHUNK), "comparing images")
 

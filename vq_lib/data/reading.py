@@ -22,6 +22,7 @@ from vq_lib.errors import UserError
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others: Pillow would hand some to programs outside
 PIXELS = 2**26  # more is a decompression bomb
 BYTES = 2**29
+THUMBNAIL = 64  # side of the small grey copies that checks compare
 CHUNK = 32  # files that a thread takes at a time
 NOTED = np.dtype(
     [
@@ -138,13 +139,21 @@ def fit(image, size):
     longer = max(image.size)
     width, height = (max(1, round(side * size / longer)) for side in image.size)
     if image.size != (width, height):
-        filter_ = Image.Resampling.BOX if size <= longer else Image.Resampling.BICUBIC
-        image = image.resize((width, height), filter_)
+        image = image.resize((width, height), _filter(longer, size))
     if width != height:
         square = Image.new(image.mode, (size, size))
         square.paste(image, ((size - width) // 2, (size - height) // 2))
         return square
     return image
+
+
+def stretched(image, size):
+    """`image` as grey levels, uint8 (size, size), whatever its proportions were."""
+    return np.asarray(image.convert("L").resize((size, size), _filter(max(image.size), size)))
+
+
+def _filter(side, size):
+    return Image.Resampling.BOX if size <= side else Image.Resampling.BICUBIC
 
 
 def as_array(image, channels=1):
@@ -164,8 +173,8 @@ def read_all(sources, each, size, channels, put, progress=True):
 
     Args:
         sources: a function for each file, whose call yields its `each` slices as `picture` returns them.
-        put: is called with a row and the images that belong there on, uint8 (n, size, size, channels). The rows of a
-            broken file are black.
+        put: is called with a row, the images that belong there on, uint8 (n, size, size, channels), and thumbnails of
+            those whose proportions `fit` hides: `{row: (64, 64)}`. The rows of a broken file are black.
 
     Returns:
         What was noted about each row, a structured array, and `{index of the file: reason}` of the broken ones.
@@ -175,19 +184,21 @@ def read_all(sources, each, size, channels, put, progress=True):
 
     def chunk(start):
         chosen = range(start, min(start + files, len(sources)))
-        block = np.empty((len(chosen) * each, size, size, channels), np.uint8)
+        block, odd = np.empty((len(chosen) * each, size, size, channels), np.uint8), {}
         for row, number in enumerate(chosen):
             row *= each
             try:
                 for place, (image, mode, colour, crc) in enumerate(sources[number](), row):
-                    fitted = fit(image, size)
-                    block[place] = array = as_array(fitted, channels)
-                    levels = _levels_used(array if fitted is image else np.asarray(image))
+                    scaled = fit(image, size)
+                    block[place] = array = as_array(scaled, channels)
+                    levels = _levels_used(array if scaled is image else np.asarray(image))
                     noted[start * each + place] = (*image.size, levels, colour, mode, crc)
+                    if image.width != image.height:
+                        odd[start * each + place] = stretched(image, THUMBNAIL)
             except Exception as error:
                 broken[number] = reason(error)
                 block[row : row + each] = 0
-        put(start * each, block)
+        put(start * each, block, odd)
         return len(chosen)
 
     on_all_cores(chunk, range(0, len(sources), files), "reading images", len(sources) if progress else 0)
@@ -202,7 +213,7 @@ def read_many(paths, size, channels=1, progress=False):
     """
     images = np.empty((len(paths), size, size, channels), np.uint8)
 
-    def put(row, block):
+    def put(row, block, _):
         images[row : row + len(block)] = block
 
     sources = [lambda path=path: [picture(path, channels)] for path in paths]
