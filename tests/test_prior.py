@@ -275,7 +275,9 @@ def test_code_lengths_are_the_cross_entropy():
     model = prior("gated", **VARIANTS[3])
     codes = np.random.default_rng(1).integers(0, 7, (3, *GRID)).astype(np.int32)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(codes, model(codes, TOLD))
-    assert stages.code_lengths(model, codes, TOLD, batch=2).mean() == pytest.approx(float(loss) / np.log(2), rel=1e-5)
+    assert stages.code_lengths(model, codes, TOLD, batch=2).mean() == pytest.approx(
+        float(array(loss)) / np.log(2), rel=1e-5
+    )
 
 
 def residual(filters):
