@@ -5,7 +5,7 @@ DATA ?=
 SET ?=
 .DEFAULT_GOAL := report
 .DELETE_ON_ERROR:
-.PHONY: report test bench lab readme .venv
+.PHONY: report test test-backends bench lab readme .venv
 
 # A misspelt variable (make report REPROT=mine) would pass unseen.
 KNOWN := PYTHON REPORT DATA SET
@@ -15,6 +15,7 @@ $(error There is no setting '$(firstword $(UNKNOWN))': known are $(KNOWN))
 endif
 
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BACKENDS := .venv-backends/$(notdir $(BIN))
 # Values reach the shell through the environment, so that spaces, quotes and $$ in them are harmless.
 export VQ_REPORT = $(value REPORT)
 export VQ_DATA = $(value DATA)
@@ -28,6 +29,18 @@ bench: .venv/.whole
 
 test: .venv/.tested
 	@$(BIN)/python -m pytest
+
+# The library on each of Keras's backends, and the tiny recipe through Snakemake and papermill. JAX and PyTorch live in an
+# environment of their own, which has no TensorFlow. The tests left out know no backend, or are those of TFP.
+ELSEWHERE := architecture baselines bench cohort data distribution environment files hostile_inputs html layouts leaks \
+	metrics notebooks readme recipe reports slurm sweep
+LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) -k "(not test_pipeline or report_is_whole) and not every_recipe"
+
+test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python
+test-backends: .venv/.tested .venv-backends/.whole
+	@for backend in jax torch; do echo "On $$backend, without TensorFlow:"; \
+	KERAS_BACKEND=$$backend $(BACKENDS)/python -m pytest $(LIBRARY) || exit 1; done
+	@echo "On tensorflow:" && KERAS_BACKEND=tensorflow $(BIN)/python -m pytest $(LIBRARY)
 
 lab: .venv/.whole
 	@$(BIN)/python -m jupyterlab notebooks
@@ -49,6 +62,18 @@ comma := ,
 
 .venv/.tested: .venv/.whole
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
+	@touch $@
+
+# Everything that pyproject.toml asks for but TensorFlow. Its pinned PyTorch is the CPU build where pip's index has that
+# one, and else the larger one for CUDA, which computes on a CPU as well.
+.venv-backends/.whole: pyproject.toml constraints.txt
+	@"$(PYTHON)" -m venv --clear .venv-backends
+	@echo "Installing JAX and PyTorch into .venv-backends (minutes, once) ..."
+	@$(BACKENDS)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	more = p["optional-dependencies"]; wanted = [*p["dependencies"], *more["dev"], *more["jax"], *more["torch"]]; \
+	print(*(w for w in wanted if not w.startswith(("tensorflow", "tf-keras"))), sep="\n")' > .venv-backends/wanted.txt
+	@$(BACKENDS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r .venv-backends/wanted.txt
+	@$(BACKENDS)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 readme: .venv/.whole

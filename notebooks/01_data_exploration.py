@@ -13,11 +13,21 @@
 # %% [markdown]
 # # 1 · Data exploration
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-#
 # Before any model: **who is in the data, what do they look like, and how good is a guess that needs no model at all?**
 # This notebook decodes the images once, keeps them in `run/slices/` for the three notebooks that follow, and shows
 # them from every side that matters later.
+
+# %%
+try:
+    from vq_lib import environment
+except ImportError:  # not installed, as on Colab: look around, and in a Google Drive that you mounted
+    import pathlib, sys  # noqa: E401, I001
+
+    here, _ = pathlib.Path.cwd(), sys.modules.pop("vq_lib", None)  # a clone of that name is no package
+    places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
+    sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
+    from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+environment.ready()
 
 # %% tags=["parameters"]
 report: str = "demo"  # name of a report under reports/, or the path of its folder

@@ -13,11 +13,21 @@
 # %% [markdown]
 # # 2 · VQ-VAE training
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-#
 # A brain slice is expensive to model pixel by pixel: 128 × 128 grey levels depend on each other in long and
 # intricate ways. This notebook learns to write a slice as a small grid of *codes*, whole numbers that each stand for a
 # learned pattern, and to draw the slice again from them. Notebook 3 then only has to model the codes.
+
+# %%
+try:
+    from vq_lib import environment
+except ImportError:  # not installed, as on Colab: look around, and in a Google Drive that you mounted
+    import pathlib, sys  # noqa: E401, I001
+
+    here, _ = pathlib.Path.cwd(), sys.modules.pop("vq_lib", None)  # a clone of that name is no package
+    places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
+    sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
+    from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+environment.ready()
 
 # %% tags=["parameters"]
 report: str = "demo"  # name of a report under reports/, or the path of its folder

@@ -13,10 +13,20 @@
 # %% [markdown]
 # # 4 · Evaluation
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
-#
 # How good are the reconstructions, against what, and on whom? And are the generated slices new brains, or copies? All
 # figures here are of **test people**, who took no part in training or in any choice.
+
+# %%
+try:
+    from vq_lib import environment
+except ImportError:  # not installed, as on Colab: look around, and in a Google Drive that you mounted
+    import pathlib, sys  # noqa: E401, I001
+
+    here, _ = pathlib.Path.cwd(), sys.modules.pop("vq_lib", None)  # a clone of that name is no package
+    places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
+    sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
+    from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+environment.ready()
 
 # %% tags=["parameters"]
 report: str = "demo"  # name of a report under reports/, or the path of its folder

@@ -44,3 +44,11 @@ def tiny(tmp_path_factory):
 
 def pytest_configure():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.environ.get("KERAS_BACKEND") == "torch":
+        import torch
+
+        def as_numpy(tensor, dtype=None, copy=None):
+            array = tensor.detach().cpu().numpy()
+            return array if dtype is None else array.astype(dtype)
+
+        torch.Tensor.__array__ = as_numpy  # the tests compare results with NumPy; PyTorch wants them detached first

@@ -50,7 +50,7 @@ def gradients(function, *values):
     import jax
 
     def pure(arrays, states):
-        with keras.StatelessScope(state_mapping=list(zip(variables, states, strict=True)), collect_losses=False):
+        with keras.StatelessScope(state_mapping=list(zip(variables, states, strict=True)), collect_losses=True):
             return function(*arrays)
 
     found = jax.grad(pure, argnums=(0, 1))(arrays, [v.value for v in variables])

@@ -67,7 +67,7 @@ def test_beta_pulls_the_encoder_and_the_codebook_term_pulls_the_codes():
 def test_the_gradient_goes_straight_through():
     layer, z = quantizer()
     weights = np.random.default_rng(2).normal(size=z.shape).astype(np.float32)
-    (gradient,) = gradients(lambda z: ops.sum(layer(z) * weights), z)
+    (gradient,) = gradients(lambda z: ops.sum(ops.multiply(layer(z), weights)), z)
     np.testing.assert_allclose(gradient, weights, rtol=1e-6)
 
 

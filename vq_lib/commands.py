@@ -40,16 +40,13 @@ def _model(path, kind):
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no model file {path}.")
-    keras = _keras()
+    _keras()
+    from vq_lib import loading
     from vq_lib.priors import Prior
     from vq_lib.vqvae import VQVAE
 
     wanted = {"VQ-VAE": VQVAE, "prior": Prior}[kind]
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # a broken file raises anything from OSError to KeyError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be loaded as a Keras model: {reason}") from None
+    model = loading.load(path)
     if not isinstance(model, wanted):
         raise UserError(f"{path} holds a {type(model).__name__}, not a {kind} of vq_lib.")
     return model
@@ -96,7 +93,7 @@ def _quality(paths, model, people):
         "perplexity": metrics.perplexity(codes, size),
         **({"perplexity_foreground": metrics.perplexity(foreground, size)} if foreground.size else {}),
         "bits_per_pixel": float(np.log2(size) * np.prod(model.grid) / np.prod(images.shape[1:3])),
-        "parameters": model.parameters,
+        "parameters": model.parameter_counts,
     }
     return outputs, scores, summary
 

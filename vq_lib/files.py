@@ -81,7 +81,9 @@ def read_json(path, made_by):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {made_by} makes it.") from None
-    except ValueError:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
 
 

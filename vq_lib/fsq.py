@@ -48,22 +48,25 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         self.built = True
 
     def _bounded(self, z):
-        return self.half * ops.tanh(ops.cast(z, "float32") + self.shift) - self.offset
+        # The constants are NumPy arrays, which PyTorch's operators do not take; ops do.
+        squashed = ops.tanh(ops.add(ops.cast(z, "float32"), self.shift))
+        return ops.subtract(ops.multiply(squashed, self.half), self.offset)
 
     def encode(self, inputs):
         """The code of each vector: (..., D) floats → (...) int32."""
-        digits = ops.cast(ops.round(self._bounded(inputs)) + self.centre, "int32")
-        return ops.sum(digits * self.radix, axis=-1)
+        digits = ops.cast(ops.add(ops.round(self._bounded(inputs)), self.centre), "int32")
+        return ops.sum(ops.multiply(digits, self.radix), axis=-1)
 
     def decode(self, codes):
         """The vectors ẑ of codes: (...) int → (..., D) float32 in [-1, 1]."""
-        digits = ops.cast(codes, "int32")[..., None] // self.radix % np.array(self.levels, np.int32)
-        return (ops.cast(digits, "float32") - self.centre) / self.centre
+        places = ops.floor_divide(ops.cast(codes, "int32")[..., None], self.radix)
+        digits = ops.cast(ops.mod(places, np.array(self.levels, np.int32)), "float32")
+        return ops.divide(ops.subtract(digits, self.centre), self.centre)
 
     def call(self, inputs, training=False):
         bounded = self._bounded(inputs)
         rounded = bounded + ops.stop_gradient(ops.round(bounded) - bounded)
-        return ops.cast(rounded / self.centre, self.compute_dtype)
+        return ops.cast(ops.divide(rounded, self.centre), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

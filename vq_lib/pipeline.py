@@ -118,8 +118,10 @@ def _snakemake(run, force, until):
     failure = run / FAILURE
     failure.unlink(missing_ok=True)
     command = [sys.executable, "-m", "vq_lib.pipeline", "--snakefile", str(REPOSITORY / "reports" / "Snakefile"),
-               "--directory", str(run), "--configfile", str(run / PLAN), "--cores", "all", "--scheduler", "greedy",
+               "--directory", str(run), "--configfile", str(run / PLAN), "--scheduler", "greedy",
                "--nolock", "--rerun-incomplete", "--nocolor"]  # fmt: skip
+    if not os.environ.get("SNAKEMAKE_PROFILE"):  # a cluster's profile says how many cores a job may have
+        command += ["--cores", "all"]
     # The library runs from source in the repository; its own process group lets Ctrl-C reach this process alone,
     # which then ends the others in order.
     environment = {**os.environ, **starter(), "PYTHONUNBUFFERED": "1"}

@@ -1,21 +1,22 @@
 """No process outlives the command that started it, however that command ended."""
 
 import os
+import platform
 import threading
 import time
 
 import psutil
 
-STARTER = "VQ_LIB_STARTER"  # environment: process id and start time of the `vq-lib` at the top
+STARTER = "VQ_LIB_STARTER"  # environment: process id, start time and machine of the `vq-lib` at the top
 
 
 def starter():
     """This process as an entry for the environment of what it starts."""
-    return {STARTER: f"{os.getpid()} {psutil.Process().create_time()}"}
+    return {STARTER: f"{os.getpid()} {psutil.Process().create_time()} {platform.node()}"}
 
 
 def _lives(entry):
-    number, created = entry.split()
+    number, created, _ = entry.split()
     try:
         process = psutil.Process(int(number))
         # Process ids are given again, start times are not. Clock corrections move create_time a little.
@@ -44,10 +45,11 @@ def _signal(send):
 def end_with_starter():
     """From now on watch the starter, twice a second; once it is gone, end all descendants and this process.
 
-    Without a starter in the environment (a notebook run by hand) nothing is watched.
+    Without a starter in the environment (a notebook run by hand), or with one on another machine (a cluster's
+    scheduler carried the environment over, and ends its jobs itself), nothing is watched.
     """
     entry = os.environ.get(STARTER)
-    if not entry:
+    if not entry or entry.split()[2] != platform.node():
         return
 
     def watch():

@@ -56,6 +56,15 @@ def device():
     return f"CPU, {os.cpu_count()} cores"
 
 
+def repeatable():
+    """Whether equal seeds give equal weights and figures on the device that Keras computes on, bit for bit.
+
+    A GPU adds up in whatever order its threads finish (scatter-adds of the codebook's statistics, some convolutions'
+    gradients), so that there a second run agrees to rounding at first, and in its scores later.
+    """
+    return device().startswith("CPU")
+
+
 def commit():
     """The commit of the repository, with "+" where files differ from it; None outside a checkout."""
     try:

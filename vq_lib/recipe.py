@@ -6,6 +6,7 @@ combination stops with one sentence that names the key and, where there is one, 
 
 import math
 import re
+import reprlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,13 +17,16 @@ from pydantic import Field
 from vq_lib.errors import UserError, nearest
 from vq_lib.files import digest
 
+_short = reprlib.Repr()  # a few aliases in YAML can stand for gigabytes of text
+_short.maxstring, _short.maxother, _short.maxlevel = 100, 100, 2
+
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class People(Section):
@@ -287,6 +291,14 @@ class Recipe(Section):
     vqvae: VQVAE
     prior: Prior | None = None
     evaluation: Evaluation = Evaluation()
+    devices: Positive = Field(1, description="devices that share each training batch (JAX)")
+
+    @pydantic.model_validator(mode="after")
+    def _batches_divide(self):
+        for name, part in {"vqvae": self.vqvae, **(self.prior.models() if self.prior else {})}.items():
+            if part.batch % self.devices:
+                raise ValueError(f"the batch of {name} (={part.batch}) must be divisible by devices (={self.devices})")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _size_fits(self):
@@ -348,7 +360,10 @@ def load(path, overrides=""):
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         place = f", line {where.line + 1}" if where else ""
-        raise UserError(f"{path}{place}: not valid YAML ({getattr(error, 'problem', error)}).") from None
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{path}{place}: not valid YAML ({problem}).") from None
+    except RecursionError:
+        raise UserError(f"{path}: brackets are nested too deeply.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold sections such as data: and vqvae:, as reports/demo/recipe.yaml does.")
     for item in overrides.split():
@@ -360,20 +375,21 @@ def load(path, overrides=""):
 
 
 def _override(values, item):
+    shown = _short.repr(item)
     key, equals, text = item.partition("=")
     if not equals or not key or not text:
-        raise UserError(f"The override {item!r} must have the form section.key=value, such as vqvae.epochs=2.")
+        raise UserError(f"The override {shown} must have the form section.key=value, such as vqvae.epochs=2.")
     *parents, last = key.split(".")
     for parent in parents:
         if values.get(parent) is None:
             values[parent] = {}
         values = values[parent]
         if not isinstance(values, dict):
-            raise UserError(f"The override {item!r} goes too deep: {parent!r} is a value, not a section.")
+            raise UserError(f"The override {shown} goes too deep: {parent!r} is a value, not a section.")
     try:
         values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"The value of the override {item!r} is not valid YAML.") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UserError(f"The value of the override {shown} is not valid YAML.") from None
 
 
 def _section_at(location):
@@ -404,7 +420,8 @@ def _sentence(error):
     if error["type"] == "literal_error":
         message = message[0].lower() + message[1:]
         choices = error["ctx"]["expected"].split("'")
-        return f"'{key}' is {error['input']!r}: {message}.{nearest(error['input'], choices)}"
+        given = _short.repr(error["input"])
+        return f"'{key}' is {given}: {message}.{nearest(given[1:-1], choices)}"
     if error["type"] == "value_error":
         return f"{key + ': ' if key else ''}{message}."
-    return f"'{key}' is {error['input']!r}: {message[0].lower() + message[1:]}."
+    return f"'{key}' is {_short.repr(error['input'])}: {message[0].lower() + message[1:]}."

@@ -5,12 +5,11 @@ import functools
 import logging
 import shutil
 import time
-import zipfile
 
 import keras
 import numpy as np
 
-from vq_lib import baselines, files, ladder, metrics, priors, provenance, sampling, training
+from vq_lib import baselines, files, ladder, loading, metrics, priors, provenance, sampling, training
 from vq_lib.autoencoder import receptive_field
 from vq_lib.codebook import CodebookKeeper, Watch
 from vq_lib.data import summary as data_checks
@@ -56,11 +55,9 @@ def _prior_keys(study, vqvae_key):
 
 def _load(path, made_by):
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} is no model that vq_lib can load ({str(error).splitlines()[0]}): {made_by} makes one."
-        ) from None
+        return loading.load(path)
+    except UserError as error:
+        raise UserError(f"{str(error)[:-1]}; {made_by} makes one.") from None
 
 
 def _finished(folder, key):
@@ -68,6 +65,8 @@ def _finished(folder, key):
     try:
         summary = files.read_json(folder / "summary.json", "the stage")
     except UserError:
+        return None
+    if not isinstance(summary, dict):
         return None
     return summary if summary.get("key") == key and (folder / "model.keras").exists() else None
 
@@ -86,9 +85,12 @@ def _train(study, name, key, build, train, validation, callbacks, shown, describ
         keras.utils.set_random_seed(settings.seed)
         precision = training.policy(settings.precision)
         print(f"{name}: {len(train.rows)} slices, {provenance.device()}, {precision}", flush=True)
-        model = build(precision)
-        model.compile(optimizer=training.optimizer(settings, len(train)), loss=loss)
-        state = training.fit(model, settings, folder, key, train, validation, callbacks, shown)
+        if not provenance.repeatable():
+            print("On this device a second run gives the same figures to rounding only, not bit for bit.", flush=True)
+        with training.across(study.recipe.devices):
+            model = build(precision)
+            model.compile(optimizer=training.optimizer(settings, len(train)), loss=loss)
+            state = training.fit(model, settings, folder, key, train, validation, callbacks, shown)
         model = as_float32(model)
         with files.whole_file(folder / "model.keras") as temporary:
             model.save(temporary)
@@ -115,15 +117,16 @@ def train_vqvae(study, slices):
     model, summary = _train(
         study, "vqvae", key,
         lambda dtype: VQVAE.from_recipe(study.recipe, variance(slices.images, rows), dtype),
-        training.Batches(slices.images, rows, recipe.batch, recipe.seed, change=_augment(study)),
-        training.Batches(slices.images, held_out, 64),
+        training.Batches(slices.images, rows, recipe.batch, recipe.seed, change=_augment(study),
+                         devices=study.recipe.devices),
+        training.Batches(slices.images, held_out, 64, devices=study.recipe.devices),
         [
             *([CodebookKeeper(slices.images, rows, recipe.seed, recipe.restart, start=recipe.start == "kmeans")]
               if recipe.quantizer == "vq" else []),
             Watch(slices.images, held_out),
         ],
         ("loss", "val_loss", "val_ssim", "val_ssim_foreground", "val_usage"),
-        lambda model: {"parameters": model.parameters},
+        lambda model: {"parameters": model.parameter_counts},
     )  # fmt: skip
     try:
         codes = load_codes(study, key)
@@ -147,7 +150,9 @@ def load_codes(study, key):
             if str(file["key"]) != key:
                 raise UserError(f"{path} was made with other settings or data: run {NOTEBOOK_02} first.")
             return file["codes"].astype(np.int32)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except UserError:
+        raise
+    except Exception:  # NumPy and zipfile raise a dozen kinds for broken files
         raise UserError(f"{path} is missing or broken: run {NOTEBOOK_02} first.") from None
 
 
@@ -161,7 +166,10 @@ def load_vqvae(study, slices):
     summary = _finished(study.vqvae, key)
     if summary is None:
         raise UserError(f"{study.vqvae} holds no finished VQ-VAE of these settings and data: run {NOTEBOOK_02} first.")
-    return _load(study.vqvae / "model.keras", NOTEBOOK_02), load_codes(study, key), summary
+    model, codes = _load(study.vqvae / "model.keras", NOTEBOOK_02), load_codes(study, key)
+    if codes.shape != (len(slices), *model.grid) or not 0 <= codes.min() <= codes.max() < model.quantizer.codes:
+        raise UserError(f"{study.vqvae / 'codes.npz'} is missing or broken: run {NOTEBOOK_02} first.")
+    return model, codes, summary
 
 
 class Conditioned:
@@ -239,8 +247,8 @@ def _train_prior(study, name, settings, key, slices, vqvae, codes):
     model, summary = _train(
         study, f"prior {name}", key,
         lambda dtype: priors.from_recipe(section, vqvae.grid, size, labels, count, dtype),
-        training.Batches(inputs, rows, settings.batch, settings.seed, targets=codes),
-        training.Batches(inputs, held_out, 64, targets=codes),
+        training.Batches(inputs, rows, settings.batch, settings.seed, targets=codes, devices=study.recipe.devices),
+        training.Batches(inputs, held_out, 64, targets=codes, devices=study.recipe.devices),
         [], ("loss", "val_loss"),
         lambda model: {"name": name, "parameters": model.count_params()},
         keras.losses.SparseCategoricalCrossentropy(from_logits=True), place=(folder, settings),
@@ -274,7 +282,7 @@ def lengths_on_test(study, name):
     try:
         with np.load(path, allow_pickle=False) as file:
             return file["test"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # NumPy and zipfile raise a dozen kinds for broken files
         raise UserError(
             f"{path} is missing or broken: delete {path.parent} and run {NOTEBOOK_03} to train it again."
         ) from None
@@ -314,7 +322,7 @@ def history(folder):
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    except (OSError, IndexError, ValueError, KeyError):
+    except (OSError, IndexError, ValueError, KeyError, TypeError, csv.Error):
         raise UserError(f"{path} is missing or broken: delete {folder} and run `make report` again.") from None
 
 
@@ -457,6 +465,7 @@ def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, sa
             "backend": keras.backend.backend(),
             "device": provenance.device(),
             "precision": precision,
+            "repeatable": provenance.repeatable(),
             "recipe_sha256": study.recipe.sha256,
             "data_fingerprint": slices.fingerprint,
             "commit": provenance.commit(),

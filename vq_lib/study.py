@@ -17,6 +17,8 @@ def report_folder(report):
     """
     if not str(report).strip():
         raise UserError("The report has no name: give one such as 'demo', or a folder that holds a recipe.yaml.")
+    if len(str(report)) > 1000 or "\0" in str(report):  # the operating system would complain
+        raise UserError("The report's name must be a name such as 'demo', or a folder that holds a recipe.yaml.")
     places = [Path(os.path.expanduser(report)), Path("reports") / report, REPOSITORY / "reports" / report]
     for place in places:
         if (place / "recipe.yaml").is_file():

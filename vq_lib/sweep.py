@@ -38,7 +38,7 @@ def load(study):
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
     raise UserError(f"{path} must hold `points:`, names with overrides such as 'vqvae.beta=1' ({reason}).")
 

@@ -1,12 +1,13 @@
 """Training that can be stopped at any moment: batches, budget, progress, and one checkpoint of everything."""
 
+import contextlib
 import csv
 import json
 import math
 import os
 import sys
 import time
-import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -15,6 +16,40 @@ from tqdm import tqdm
 
 from vq_lib.errors import UserError
 from vq_lib.files import whole_file, whole_folder
+
+
+class Replicas(keras.distribution.DataParallel):
+    """Keras's data parallelism, for a batch that cannot be shared evenly as well: every device then has all of it."""
+
+    def get_data_layout(self, data_shape):
+        if data_shape and data_shape[0] % self.device_mesh.shape[0] == 0:
+            return super().get_data_layout(data_shape)
+        return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+
+
+def across(devices):
+    """The context in which a model is built and trained on so many devices (the recipe's `devices`).
+
+    The weights are on each of them and a batch is shared among them; losses, running statistics and gradients are those
+    of the whole batch, as on one device, to rounding.
+
+    Raises:
+        UserError: the backend is not JAX, or JAX has fewer devices.
+    """
+    backend = keras.backend.backend()
+    if devices == 1:
+        return contextlib.nullcontext()
+    if backend != "jax":
+        # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
+        raise UserError(
+            f"'devices: {devices}' needs JAX and this is {backend}: type KERAS_BACKEND=jax before the command, "
+            "or set devices=1."
+        )
+    found = keras.distribution.list_devices()
+    if len(found) < devices:
+        raise UserError(f"'devices: {devices}' asks for more than JAX has here ({', '.join(found)}): "
+                        f"set devices={len(found)}.")  # fmt: skip
+    return Replicas(devices=found[:devices], auto_shard_dataset=False).scope()
 
 
 class Batches(keras.utils.PyDataset):
@@ -30,12 +65,14 @@ class Batches(keras.utils.PyDataset):
         seed: seed of the order; None keeps the rows' own.
         targets: array beside `inputs`, or None where the model needs none.
         change: `change(batch, rng)` alters a batch of inputs at random, or None; rng depends on (seed, epoch, batch).
+        devices: the last batch is cut to a multiple of it, since JAX shares batches evenly only.
     """
 
-    def __init__(self, inputs, rows, batch, seed=None, targets=None, change=None):
+    def __init__(self, inputs, rows, batch, seed=None, targets=None, change=None, devices=1):
         super().__init__()
         self.change = change
         self.inputs, self.targets, self.rows, self.batch, self.seed = inputs, targets, np.asarray(rows), batch, seed
+        self.count = len(self.rows) // devices * devices
         self.start(0)
 
     def start(self, epoch):
@@ -48,10 +85,11 @@ class Batches(keras.utils.PyDataset):
         self.start(self.epoch + 1)
 
     def __len__(self):
-        return math.ceil(len(self.rows) / self.batch)
+        return math.ceil(self.count / self.batch)
 
     def __getitem__(self, index):
-        chosen = np.sort(self.order[index * self.batch : (index + 1) * self.batch])  # sorted: faster from a disk
+        last = min((index + 1) * self.batch, self.count)
+        chosen = np.sort(self.order[index * self.batch : last])  # sorted: faster from a disk
         x = self.inputs[chosen]
         if self.change is not None:
             x = self.change(x, np.random.default_rng([self.seed or 0, self.epoch, index]))
@@ -150,7 +188,7 @@ class Checkpoint(keras.callbacks.Callback):
             arrays = _load(path / "variables.npz")
             self.best = _load(path / "best.npz")
             _assign(self._variables(), arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Exception:  # NumPy, zipfile and json raise a dozen kinds for broken files: then there is no checkpoint
             return False
         self.state = state
         self._write_history()
@@ -161,6 +199,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.began = time.monotonic()
+        if keras.backend.backend() == "torch":  # its dropout draws from a global generator, which no variable holds
+            keras.utils.set_random_seed(zlib.crc32(f"{self.key} {epoch}".encode()))
 
     def on_epoch_end(self, epoch, logs=None):
         state, logs = self.state, {name: float(value) for name, value in (logs or {}).items()}

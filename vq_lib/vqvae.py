@@ -92,8 +92,8 @@ class VQVAE(keras.Model):
         self.built = True
 
     @property
-    def parameters(self):
-        """Parameter counts of encoder and decoder; the codebook is apart."""
+    def parameter_counts(self):
+        """Of encoder and decoder; the codebook is apart. (On PyTorch a model's `parameters` are its module's.)"""
         return {"encoder": self.encoder.count_params(), "decoder": self.decoder.count_params()}
 
     @classmethod

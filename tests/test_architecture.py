@@ -1,0 +1,60 @@
+"""The picture in the README is what the imports say: each module in one room, and no arrow missing or too many."""
+
+import ast
+import re
+
+import licences
+from conftest import REPOSITORY
+
+TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PICTURE = re.search(r"```mermaid\n(.*?)```", TEXT, re.S)[1]
+ROOMS = {
+    module.strip("`"): room
+    for room, modules in re.findall(r'(\w+)\["[^"]*<br>([^"]*)"\]', PICTURE)
+    for module in modules.split(" · ")
+}
+ARROWS = {(start, end) for start, ends in re.findall(r"(\w+) --> ([\w &]+)", PICTURE) for end in ends.split(" & ")}
+
+
+def imports():
+    """(module, imported module) inside vq_lib, wherever in a file the import stands; a package counts as one."""
+    for path in (REPOSITORY / "vq_lib").rglob("*.py"):
+        module = path.relative_to(REPOSITORY / "vq_lib").parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vq_lib":
+                inner = node.module.split(".")[1:2]
+                yield from ((module, name) for name in inner or [alias.name for alias in node.names])
+
+
+def test_every_module_is_in_one_room():
+    modules = {path.stem for path in (REPOSITORY / "vq_lib").glob("*") if path.suffix == ".py" or path.is_dir()}
+    assert modules - {"__init__", "__main__", "__pycache__"} == set(ROOMS)
+    assert len(ROOMS) == PICTURE.count(" · ") + len(set(ROOMS.values())), "a module is named twice"
+
+
+def test_the_arrows_are_the_imports():
+    between = {(ROOMS[a], ROOMS[b]) for a, b in imports() if a in ROOMS and ROOMS[a] != ROOMS[b]}
+    assert between - ARROWS == set(), "an import that the picture does not allow"
+    assert ARROWS - between == set(), "an arrow that no import needs any more"
+
+
+def test_layers_know_no_files_and_data_know_no_models():
+    assert not any(start == "layers" for start, _ in ARROWS)
+    assert not any(end == "layers" for start, end in ARROWS if start in ("data", "scores"))
+    assert {end for start, end in ARROWS if start == "data"} <= {"settings", "ground"}
+
+
+def test_tensorflow_is_imported_inside_functions_of_three_files_only():
+    found = set()
+    for path in (REPOSITORY / "vq_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] in ("tensorflow", "tf_keras", "jax", "torch") for name in names):
+                assert node.col_offset > 0, f"{path} needs a backend to be imported at all"
+                found.add(path.name)
+    assert found == {"provenance.py", "training.py", "distribution.py"}, "elsewhere keras.ops does"
+
+
+def test_every_pinned_package_has_its_licence_listed():
+    assert licences.pinned().keys() == licences.listed().keys(), "run tests/licences.py"

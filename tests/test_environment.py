@@ -1,0 +1,99 @@
+"""The first cell of the notebooks, on an emulated Google Colab and elsewhere."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+
+import jupytext
+import pytest
+from conftest import REPOSITORY
+
+from vq_lib import environment
+from vq_lib.errors import UserError
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.py"))
+COLAB = """
+import os, sys, types
+sys.modules["google"] = types.ModuleType("google")
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != os.environ["HIDDEN"]]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+os.chdir(sys.argv[1])
+"""
+
+
+def first_cell(path):
+    return next(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code")
+
+
+def run(folder, code):
+    """`code` in a fresh Python that has all packages but not vq_lib, with a stub of `google.colab`."""
+    (folder / "cell.py").write_text(COLAB + code, encoding="utf-8")  # a file, so that an error shows its line
+    environment = {**os.environ, "HIDDEN": str(REPOSITORY), "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, folder / "cell.py", folder], env=environment, capture_output=True,
+                          text=True, timeout=120, check=False)  # fmt: skip
+
+
+def test_every_notebook_begins_with_the_same_short_cell():
+    cells = {first_cell(path) for path in NOTEBOOKS}
+    assert len(cells) == 1
+    (cell,) = cells
+    assert len(cell.splitlines()) <= 10 and "drive.mount" not in cell
+
+
+@pytest.mark.parametrize("clone", ["vq_lib", "some repository", "drive/MyDrive/mine", ".", "above"])
+def test_the_cell_finds_the_library(clone, tmp_path):
+    """A clone below the working folder (Colab's /content), in a mounted Drive, the folder itself, or one above it."""
+    content = tmp_path / "content"
+    root = {".": content, "above": tmp_path}.get(clone, content / clone)
+    root.mkdir(parents=True, exist_ok=True)
+    content.mkdir(exist_ok=True)
+    (root / "vq_lib").symlink_to(REPOSITORY / "vq_lib", target_is_directory=True)
+    done = run(content, first_cell(NOTEBOOKS[0]) + "\nprint(environment.__file__)")
+    assert done.returncode == 0, done.stderr
+    assert os.path.samefile(done.stdout.strip(), environment.__file__)
+
+
+def test_without_the_library_the_error_says_what_to_do(tmp_path):
+    done = run(tmp_path, first_cell(NOTEBOOKS[0]))
+    assert done.returncode == 1 and "clone or upload the whole repository" in done.stderr
+
+
+def test_on_colab_what_is_missing_is_installed_and_the_rest_stays(tmp_path, monkeypatch):
+    asked = []
+
+    def pip(command, **options):
+        with open(command[command.index("--constraint") + 1], encoding="utf-8") as file:
+            asked.append((command, file.read().splitlines()))
+        return subprocess.CompletedProcess(command, 0)
+
+    found = importlib.util.find_spec
+    absent = ("nilearn", "nibabel")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else found(name))
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(UserError, match=r"nibabel is not installed in .*: type 'make lab'"):
+        environment.ready()
+    assert not asked, "outside Colab nothing is installed unasked"
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    environment.ready()
+    ((command, kept),) = asked
+    assert command[-2:] == ["nibabel", "nilearn"] and "--upgrade" not in command
+    assert {f"keras=={version('keras')}", f"numpy=={version('numpy')}"} <= set(kept)
+
+
+def test_an_old_keras_is_named(monkeypatch):
+    monkeypatch.setattr(environment, "version", lambda package: "3.5.0")
+    with pytest.raises(UserError, match=r"keras 3.5.0 is too old: .*pip install \"keras>="):
+        environment.ready()
+
+
+def test_what_is_needed_is_what_the_project_depends_on():
+    with open(REPOSITORY / "pyproject.toml", "rb") as file:
+        wanted = dict(re.match(r"([\w-]+)(?:>=([\d.]+))?", entry).groups()
+                      for entry in tomllib.load(file)["project"]["dependencies"])  # fmt: skip
+    assert set(environment.NEEDED.values()) <= set(wanted)
+    assert environment.MINIMUM == {package: wanted[package] for package in environment.MINIMUM}

@@ -1,0 +1,56 @@
+"""What a notebook's first cell needs before anything else: the packages, and versions that are new enough.
+
+Nothing but the standard library is imported here: this module must load where nothing is installed.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distributions, version
+
+from vq_lib.errors import UserError
+
+MINIMUM = {"keras": "3.10"}  # as pyproject.toml says; a test holds the two together
+# What the notebooks import, by the name to import, and the package that brings it.
+NEEDED = {"keras": "keras", "matplotlib": "matplotlib", "nibabel": "nibabel", "nilearn": "nilearn", "numpy": "numpy",
+          "PIL": "pillow", "psutil": "psutil", "pydantic": "pydantic", "scipy": "scipy", "skimage": "scikit-image",
+          "tqdm": "tqdm", "yaml": "pyyaml"}  # fmt: skip
+
+
+def ready():
+    """Check what the notebooks need; on Google Colab install what is missing, and change nothing that is there.
+
+    Google Drive is not touched: mount it in a cell of your own if the data lie there.
+
+    Raises:
+        UserError: a package is missing (elsewhere than on Colab), or too old.
+    """
+    missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing and "google.colab" in sys.modules:
+        print(f"Installing {', '.join(missing)} …", flush=True)
+        _install(missing)
+    elif missing:
+        raise UserError(f"{missing[0]} is not installed in {sys.prefix}: type 'make lab' in the repository, or "
+                        "'pip install -c constraints.txt -e .' in this environment.")  # fmt: skip
+    for package, least in MINIMUM.items():
+        found = version(package)
+        if _numbers(found) < _numbers(least):
+            raise UserError(f"{package} {found} is too old: vq_lib needs {least} or newer. Type "
+                            f"'pip install \"{package}>={least}\"', then restart the kernel.")  # fmt: skip
+
+
+def _install(packages):
+    """Install `packages` beside what is installed, all of which keeps its version: TensorFlow above all."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "installed.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(f"{found.name}=={found.version}\n" for found in distributions() if found.name)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", path, *packages]
+        if subprocess.run(command, check=False).returncode:
+            raise UserError(f"pip could not install {', '.join(packages)}: its own message is above.")
+
+
+def _numbers(text):
+    return tuple(int(part) for part in text.split(".")[:2])
