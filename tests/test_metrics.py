@@ -113,3 +113,32 @@ def test_black_cells_are_those_whose_code_cannot_change():
     outputs = np.asarray(net(images))
     moved = (np.abs(outputs - outputs[:1]) > 1e-6).any(axis=-1)
     np.testing.assert_array_equal(~metrics.black_cells(images, (8, 8), receptive_field(blocks)), moved)
+
+
+def brains(size, count=3):
+    """Slices of synthetic people, and the same a little blurred and darker."""
+    from scipy.ndimage import gaussian_filter
+
+    from vq_lib.data import cohort
+
+    images = cohort.make({"test": count}, slices=1, size=size, progress=False).images
+    return images, (gaussian_filter(images / 255.0, (0, 1.5, 1.5, 0)) * 0.9).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [176, 190, 256])
+def test_ms_ssim_is_tensorflows_at_its_five_scales(size):
+    tensorflow = pytest.importorskip("tensorflow")
+    inputs, outputs = brains(size)
+    expected = tensorflow.image.ssim_multiscale(inputs.astype(np.float32) / 255, outputs, 1.0).numpy()
+    assert metrics.scales(size) == 5 and 0.5 < expected.mean() < 0.99
+    np.testing.assert_allclose(metrics.ms_ssim(inputs, outputs), expected, atol=1e-5)
+
+
+def test_ms_ssim_with_fewer_scales_scales_its_weights():
+    tensorflow = pytest.importorskip("tensorflow")
+    inputs, outputs = brains(64)
+    weights = np.array(metrics.MS_WEIGHTS[:3]) / sum(metrics.MS_WEIGHTS[:3])
+    expected = tensorflow.image.ssim_multiscale(inputs.astype(np.float32) / 255, outputs, 1.0, weights.tolist()).numpy()
+    np.testing.assert_allclose(metrics.ms_ssim(inputs, outputs), expected, atol=1e-5)
+    assert [metrics.scales(side) for side in (8, 16, 32, 64, 128, 129, 176, 256)] == [1, 1, 2, 3, 3, 4, 5, 5]
+    np.testing.assert_allclose(metrics.ms_ssim(inputs, inputs), 1)

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import correlate1d, maximum_filter
 from skimage.metrics import structural_similarity
 
 FOREGROUND = 0.05  # a pixel of the input brighter than this is foreground
@@ -148,3 +148,89 @@ def perplexity_cap(black_share, size):
     if b >= 1:
         return 1.0
     return float(np.exp(-b * np.log(b) - (1 - b) * np.log((1 - b) / (size - 1))))
+
+
+MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli and Bovik (2003), finest scale first
+WINDOW = 11  # side of the Gaussian window, in pixels
+
+
+def scales(side):
+    """How many scales MS-SSIM has at this image side: three up to 128 pixels, five above, fewer where none fits."""
+    wanted = 3 if side <= 128 else 5
+    return max(min(wanted, int(np.log2(side / WINDOW)) + 1), 1)
+
+
+def ms_ssim(inputs, outputs, levels=None):
+    r"""Multi-scale structural similarity of each image with its partner (Wang, Simoncelli and Bovik 2003, equation 7).
+
+    MS-SSIM = l_M^{w_M} \prod_j cs_j^{w_j}: contrast and structure at every scale, luminance at the coarsest alone, each
+    scale half as large as the one before. With all five scales this is TensorFlow's; with fewer, the first weights are
+    scaled to sum to one.
+
+    Args:
+        inputs, outputs: (N, H, W, C), uint8 or floats in [0, 1].
+        levels: number of scales; None: `scales` of the side.
+
+    Returns:
+        float64, (N,).
+    """
+    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    if inputs.shape != outputs.shape:
+        raise ValueError(f"inputs {inputs.shape} and outputs {outputs.shape} differ in shape")
+    levels = levels or scales(min(inputs.shape[1:3]))
+    weights = np.array(MS_WEIGHTS[:levels]) / sum(MS_WEIGHTS[:levels])
+    results = np.ones(len(inputs))
+    for start in range(0, len(inputs), 32):
+        x, y = (images[start : start + 32].astype(np.float64) for images in (inputs, outputs))
+        product = np.ones((len(x), x.shape[-1]))
+        for level, weight in enumerate(weights):
+            luminance, contrast = _similarity(x, y)
+            whole = luminance * contrast if level == levels - 1 else contrast
+            product *= np.maximum(whole.mean(axis=(1, 2)), 0) ** weight
+            x, y = _halved(x), _halved(y)
+        results[start : start + 32] = product.mean(axis=-1)
+    return results
+
+
+def _similarity(x, y):
+    """The luminance and the contrast-structure term of SSIM at every place where the window fits."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    window = np.exp(-(offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def blurred(z):
+        half = WINDOW // 2
+        z = correlate1d(correlate1d(z, window, axis=1), window, axis=2)
+        return z[:, half : z.shape[1] - half, half : z.shape[2] - half]
+
+    c1, c2 = 0.01**2, 0.03**2
+    mean_x, mean_y = blurred(x), blurred(y)
+    product, squares = 2 * mean_x * mean_y, mean_x**2 + mean_y**2
+    contrast = (2 * blurred(x * y) - product + c2) / (blurred(x * x + y * y) - squares + c2)
+    return (product + c1) / (squares + c1), contrast
+
+
+def _halved(z):
+    """Means over 2x2 pixels; an odd last row or column counts twice."""
+    z = np.pad(z, ((0, 0), (0, z.shape[1] % 2), (0, z.shape[2] % 2), (0, 0)), mode="symmetric")
+    n, height, width, channels = z.shape
+    return z.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def pair_similarity(images, groups=None, pairs=200, seed=0):
+    """Mean MS-SSIM of random pairs of images: how alike they are among themselves. Lower is more diverse.
+
+    Args:
+        images: (N, H, W, C), uint8 or floats in [0, 1].
+        groups: (N,) whom an image is of; the two of a pair then differ in it. None: every image is of its own.
+    """
+    groups = np.arange(len(images)) if groups is None else np.asarray(groups)
+    if np.unique(groups).size < 2:
+        raise ValueError("a pair needs images of two different groups")
+    rng = np.random.default_rng(seed)
+    chosen = np.empty((0, 2), np.int64)
+    while len(chosen) < pairs:
+        drawn = rng.integers(0, len(images), (4 * pairs, 2))
+        chosen = np.concatenate([chosen, drawn[groups[drawn[:, 0]] != groups[drawn[:, 1]]]])
+    first, second = chosen[:pairs].T
+    return float(ms_ssim(np.asarray(images[first]), np.asarray(images[second])).mean())

@@ -1,0 +1,109 @@
+"""The two-sample classifier, pair similarity and anatomy against planted differences and hand-made heads."""
+
+import numpy as np
+import pytest
+
+from vq_lib import generation, metrics
+from vq_lib.data import cohort
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Forty synthetic people of four slices each."""
+    return cohort.make({"test": 40}, slices=4, size=64, progress=False)
+
+
+@pytest.fixture(scope="module")
+def seen(people):
+    return generation.features(people.images)
+
+
+def halves(person, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(person))
+    return np.isin(person, names[: len(names) // 2])
+
+
+def test_two_halves_of_real_people_cannot_be_told_apart(people, seen):
+    means = []
+    for seed in range(30):
+        half = halves(people.person, seed)
+        groups = people.person[half], people.person[~half]
+        means.append(generation.two_sample_auc(seen[half], seen[~half], *groups, draws=1, seed=seed)["mean"])
+    assert 0.45 <= np.mean(means) <= 0.55
+
+
+@pytest.mark.parametrize("change", ["blur", "noise", "shift"])
+def test_a_planted_difference_is_found(people, seen, change):
+    from scipy.ndimage import gaussian_filter
+
+    images = people.images.astype(np.float64)
+    changed = {
+        "blur": lambda: gaussian_filter(images, (0, 0.7, 0.7, 0)),
+        "noise": lambda: images + np.random.default_rng(0).normal(0, 4, images.shape),
+        "shift": lambda: np.roll(images, 3, axis=1),
+    }[change]()
+    half = halves(people.person, 0)
+    other = generation.features(np.clip(changed, 0, 255)[~half].round().astype(np.uint8))
+    found = generation.two_sample_auc(seen[half], other, people.person[half], people.person[~half], draws=100)
+    assert found["mean"] > 0.9 and found["low"] <= found["mean"] <= found["high"]
+
+
+def test_a_person_is_never_on_both_sides_of_a_fold(people, seen):
+    """Every slice carries its person's number as a feature: it must not help."""
+    marked = np.eye(40).repeat(4, axis=0) * 100
+    means = []
+    for seed in range(10):
+        half = halves(people.person, seed)
+        groups = people.person[half], people.person[~half]
+        means.append(generation.two_sample_auc(marked[half], marked[~half], *groups, draws=1, seed=seed)["mean"])
+    assert np.mean(means) < 0.6
+
+
+def test_auc_by_hand():
+    """One feature, larger in the second set but for one pair of nine."""
+    first, second = np.array([[0.0], [1.0], [4.0]]), np.array([[3.0], [5.0], [6.0]])
+    scores = generation._discriminant(np.concatenate([first, second]), np.repeat([False, True], 3), first)
+    assert scores[2] > scores[1] > scores[0]
+    same = generation.two_sample_auc(np.zeros((4, 2)), np.zeros((4, 2)), np.arange(4), np.arange(4), draws=9)
+    assert same == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    with pytest.raises(ValueError, match="two groups"):
+        generation.two_sample_auc(first, second, [0, 0, 0], [0, 1, 2])
+
+
+def test_equal_images_are_wholly_similar_and_pairs_are_of_two_people(people):
+    assert metrics.pair_similarity(np.repeat(people.images[:1], 3, axis=0), pairs=5) == pytest.approx(1)
+    two = np.concatenate([np.repeat(people.images[:1], 4, 0), np.repeat(people.images[80:81], 4, 0)])
+    expected = metrics.ms_ssim(people.images[:1], people.images[80:81])[0]
+    assert metrics.pair_similarity(two, np.repeat(["a", "b"], 4), pairs=20) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="two different groups"):
+        metrics.pair_similarity(two, np.zeros(8))
+
+
+def disc(size, radius, centre=None):
+    row, column = np.indices((size, size)) - np.array(centre or ((size - 1) / 2,) * 2)[:, None, None]
+    return np.hypot(row, column) <= radius
+
+
+def test_anatomy_of_a_drawn_head():
+    """Fluid ring, grey ring, white core with a ventricle in its middle, and a bright speck outside the head."""
+    image = np.zeros((64, 64), np.uint8)
+    for radius, level in ((28, 40), (25, 120), (18, 220), (5, 30)):
+        image[disc(64, radius)] = level
+    image[1, 1] = 255
+    areas = {radius: disc(64, radius).sum() for radius in (28, 25, 18, 5)}
+    images = np.stack([image, np.zeros_like(image)])[..., None]
+    thresholds = generation.tissue_thresholds(images[:1])
+    assert 40 <= thresholds[0] < 120 <= thresholds[1] < 220
+    classes = generation.tissues(images, thresholds)
+    assert classes[0, 1, 1] == 0 and (classes[0] > 0).sum() == areas[28]
+    found = generation.anatomy(classes)
+    assert found["ventricles"][0] == pytest.approx(areas[5] / areas[28])
+    assert found["white matter"][0] == pytest.approx((areas[18] - areas[5]) / areas[28])
+    assert found["csf"][0] == pytest.approx((areas[28] - areas[25] + areas[5]) / areas[28])
+    assert all(np.isnan(values[1]) for values in found.values())
+
+
+def test_the_rule_finds_the_wide_ventricles_of_the_cohort(people):
+    classes = generation.tissues(people.images, generation.tissue_thresholds(people.images))
+    found = generation.anatomy(classes)["ventricles"]
+    assert found[people.label == "atrophy"].mean() > 1.3 * found[people.label == "control"].mean()

@@ -1,0 +1,83 @@
+"""The test of memorisation against planted copies, unseen people, and matches counted by hand."""
+
+import numpy as np
+import pytest
+
+from vq_lib import baselines, memorisation
+from vq_lib.data import cohort
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Ninety training people and thirty unseen ones, four slices each, as thumbnails."""
+    slices = cohort.make({"train": 90, "test": 30}, slices=4, size=32, progress=False)
+    rows = {split: slices.where(split) for split in ("train", "test")}
+    return {split: baselines.thumbnails(slices.images[found]) for split, found in rows.items()}
+
+
+def test_all_planted_copies_are_found_and_unseen_people_are_let_go(people):
+    _, held_out = baselines.nearest(people["test"], people["train"])
+    noise = np.random.default_rng(0).normal(0, 0.01, people["train"][::30].shape)
+    _, distance = baselines.nearest((people["train"][::30] + noise).astype(np.float32), people["train"])
+    assert memorisation.flagged(distance, held_out).all()
+    assert memorisation.flagged(held_out, held_out).mean() <= memorisation.QUANTILE
+    # People that did not set the threshold: at most as many as chance allows at the stated rate.
+    _, first = baselines.nearest(people["test"][:60], people["train"])
+    _, second = baselines.nearest(people["test"][60:], people["train"])
+    assert memorisation.flagged(second, first).sum() <= 3
+
+
+@pytest.mark.parametrize("n", [1, 99, 100, 544])
+def test_no_more_held_out_slices_are_flagged_than_stated(n):
+    values = np.random.default_rng(n).random(n)
+    assert memorisation.flagged(values, values).sum() <= 0.01 * n
+    assert memorisation.flagged([-1.0], values).all()
+
+
+def test_code_distances_by_hand():
+    black = 7
+    query = np.array([[[7, 7, 1, 2], [3, 7, 4, 5]]])
+    references = np.array([
+        [[7, 7, 1, 2], [3, 7, 4, 6]],  # one of six informative cells differs; five in a row are equal
+        [[7, 9, 1, 2], [3, 7, 4, 5]],  # one more cell is informative, and differs; all six of the query are equal
+        [[7, 7, 7, 7], [7, 7, 7, 7]],  # black
+    ])  # fmt: skip
+    index, distance, run = memorisation.code_distances(query, references, black)
+    assert index.tolist() == [1] and distance == pytest.approx([1 / 7]) and run.tolist() == [6]
+    index, distance, run = memorisation.code_distances(query, references[[0, 2]], black)
+    assert index.tolist() == [0] and distance == pytest.approx([1 / 6]) and run.tolist() == [5]
+    _, distance, run = memorisation.code_distances(query, references[2:], black)
+    assert distance.tolist() == [1] and run.tolist() == [0]
+
+
+def test_code_distances_of_random_grids_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    queries, references = rng.integers(0, 3, (6, 5, 5)), rng.integers(0, 3, (20, 5, 5))
+    index, distance, run = memorisation.code_distances(queries, references, 0)
+    for i, query in enumerate(queries.reshape(6, -1)):
+        shares, runs = [], []
+        for reference in references.reshape(20, -1):
+            counted = (query != 0) | (reference != 0)
+            shares.append((query != reference)[counted].mean())
+            length = 0
+            for a, b in zip(query, reference, strict=True):
+                length = length if a == 0 else (length + 1) * (a == b)
+                runs.append(length)
+        assert distance[i] == pytest.approx(min(shares)) and shares[index[i]] == pytest.approx(min(shares))
+        assert run[i] == max(runs)
+
+
+def test_background_code_is_the_usual_one_of_black_cells():
+    codes, black = np.array([[[4, 4], [1, 2]]]), np.array([[[True, True], [True, False]]])
+    assert memorisation.background_code(codes, black) == 4
+    assert memorisation.background_code(codes, np.zeros_like(black)) == -1
+
+
+def test_verdict_follows_its_rule():
+    none, some = np.zeros(100, bool), np.arange(100) < 9
+    assert memorisation.verdict(none, 0, 3.0, 3.1)[0] == "none"
+    assert memorisation.verdict(np.arange(100) < 4, 0, 3.0, 3.1)[0] == "none"  # chance at 2% would do that
+    assert memorisation.verdict(none, 0, 3.0, 3.4)[0] == "learned by heart"
+    assert memorisation.verdict(some, 0, 3.0, 3.1)[0] == "copies"
+    kind, sentence = memorisation.verdict(none, 1, 3.0, 3.1)
+    assert kind == "copies" and "1 sample is a training slice" in sentence
