@@ -38,14 +38,14 @@ def test_code_distances_by_hand():
     black = 7
     query = np.array([[[7, 7, 1, 2], [3, 7, 4, 5]]])
     references = np.array([
-        [[7, 7, 1, 2], [3, 7, 4, 6]],  # one of six informative cells differs; five in a row are equal
-        [[7, 9, 1, 2], [3, 7, 4, 5]],  # one more cell is informative, and differs; all six of the query are equal
+        [[7, 7, 1, 2], [3, 7, 4, 6]],  # one of five informative cells differs; four in a row are equal
+        [[7, 9, 1, 2], [3, 7, 4, 5]],  # one more cell is informative, and differs; all five of the query are equal
         [[7, 7, 7, 7], [7, 7, 7, 7]],  # black
     ])  # fmt: skip
     index, distance, run = memorisation.code_distances(query, references, black)
-    assert index.tolist() == [1] and distance == pytest.approx([1 / 7]) and run.tolist() == [6]
+    assert index.tolist() == [1] and distance == pytest.approx([1 / 6]) and run.tolist() == [5]
     index, distance, run = memorisation.code_distances(query, references[[0, 2]], black)
-    assert index.tolist() == [0] and distance == pytest.approx([1 / 6]) and run.tolist() == [5]
+    assert index.tolist() == [0] and distance == pytest.approx([1 / 5]) and run.tolist() == [4]
     _, distance, run = memorisation.code_distances(query, references[2:], black)
     assert distance.tolist() == [1] and run.tolist() == [0]
 

@@ -67,10 +67,10 @@ def predictions(slices):
     average = mean(slices.images, train).astype(np.float32)
     index, _ = nearest(thumbnails(inputs), thumbnails(slices.images, rows=train))
     return {
-        "zeros": _scores(inputs, np.zeros_like(inputs)),
-        "mean_image": _scores(inputs, np.broadcast_to(average, inputs.shape)),
-        "position_mean": _scores(inputs, position_means(slices)),
-        "nearest_training": _scores(inputs, np.asarray(slices.images[train[index]])),
+        "zeros": scores(inputs, np.zeros_like(inputs)),
+        "mean_image": scores(inputs, np.broadcast_to(average, inputs.shape)),
+        "position_mean": scores(inputs, position_means(slices)),
+        "nearest_training": scores(inputs, np.asarray(slices.images[train[index]])),
     }
 
 
@@ -86,7 +86,8 @@ def kept(study, slices):
     return scores
 
 
-def _scores(inputs, outputs):
+def scores(inputs, outputs):
+    """Means over the images: `{ssim, ssim_foreground, psnr}`."""
     plain, foreground = metrics.ssim(inputs, outputs)
     scores = {
         "ssim": plain.mean(),
@@ -142,16 +143,26 @@ def codec(images, name, bits_per_pixel):
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if rate(middle) < bits_per_pixel else (low, middle)
-    quality = min((low, high), key=lambda q: abs(rate(q) - bits_per_pixel))
+    return at_quality(images, name, min((low, high), key=lambda q: abs(rate(q) - bits_per_pixel)))
+
+
+def at_quality(images, name, quality):
+    """A codec's scores and rates at one quality setting, as `codec` returns them."""
+    pixels = images.shape[1] * images.shape[2]
     sizes, payloads, decoded = zip(*(compress(image, name, quality) for image in images), strict=True)
     rates = {"bits_per_pixel": np.mean(sizes) * 8 / pixels, "bits_per_pixel_payload": np.mean(payloads) * 8 / pixels}
-    return {**_scores(images, np.stack(decoded)), **{k: float(v) for k, v in rates.items()}, "quality": quality}
+    return {**scores(images, np.stack(decoded)), **{k: float(v) for k, v in rates.items()}, "quality": quality}
+
+
+def available():
+    """Those of `CODECS` that this Pillow can write."""
+    Image.init()
+    return [name for name in CODECS if name.upper() in Image.SAVE]
 
 
 def codecs(images, bits_per_pixel):
-    """`codec` for each of `CODECS` that this Pillow can write."""
-    Image.init()
-    return {name: codec(images, name, bits_per_pixel) for name in CODECS if name.upper() in Image.SAVE}
+    """`codec` for each one `available`."""
+    return {name: codec(images, name, bits_per_pixel) for name in available()}
 
 
 def lossless(images):

@@ -14,7 +14,7 @@ SHRINKAGE = 0.1  # of the classifier's covariance towards the identity
 def features(images):
     """What the two-sample classifier sees: (N, H, W, C) → float64 (N, d).
 
-    Grey levels and gradient strength in 16x16 cells, and the logarithm of the power spectrum over `RINGS` rings of
+    Grey levels and gradient strength in 8x8 cells, and the logarithm of the power spectrum over `RINGS` rings of
     equal width: where things lie, how sharp they are there, and how much detail of each size the whole image has.
     """
     parts = []
@@ -31,7 +31,7 @@ def features(images):
     return np.concatenate(parts).astype(np.float64)
 
 
-def _cells(images, count=16):
+def _cells(images, count=8):
     step = images.shape[1] // count
     cut = images[:, : step * count, : step * count]
     return cut.reshape(len(cut), count, step, count, step).mean(axis=(2, 4)).reshape(len(cut), -1)

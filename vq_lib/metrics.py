@@ -41,23 +41,37 @@ def ssim(inputs, outputs):
         raise ValueError(f"inputs {inputs.shape} and outputs {outputs.shape} differ in shape")
 
     def one(pair):
-        x, y = pair
-        score, similarity = structural_similarity(
-            x,
-            y,
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            channel_axis=-1,
-            full=True,
-        )
-        mask = (x > FOREGROUND).any(axis=-1)
+        score, similarity = _ssim_map(*pair)
+        mask = (pair[0] > FOREGROUND).any(axis=-1)
         return score, similarity[mask].mean() if mask.any() else np.nan
 
     with ThreadPoolExecutor(2) as pool:
         scores = np.array(list(pool.map(one, zip(inputs, outputs, strict=True))), dtype=np.float64).reshape(-1, 2)
     return scores[:, 0], scores[:, 1]
+
+
+def _ssim_map(x, y):
+    return structural_similarity(
+        x, y, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1, full=True
+    )
+
+
+def ssim_by_class(inputs, outputs, classes, count):
+    """Mean of each image's SSIM map over the pixels of each class: float64 (N, count), NaN where there are none.
+
+    Args:
+        inputs, outputs: as for `ssim`.
+        classes: int (N, H, W), below `count`.
+    """
+
+    def one(image):
+        x, y, mask = image
+        similarity = _ssim_map(x, y)[1].mean(axis=-1)
+        return [similarity[mask == k].mean() if (mask == k).any() else np.nan for k in range(count)]
+
+    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    with ThreadPoolExecutor(2) as pool:
+        return np.array(list(pool.map(one, zip(inputs, outputs, classes, strict=True)))).reshape(-1, count)
 
 
 def psnr(inputs, outputs):

@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+from vq_lib import comparison
 from vq_lib import data as datasets
 from vq_lib.card import card
 from vq_lib.errors import UserError
@@ -67,6 +68,8 @@ def build(report, data="", overrides="", force=False, until=None, notebooks=REPO
         if until:
             return 0
         news = publish(study)
+        if study.folder.parent == comparison.REPORTS:  # beside reports elsewhere, an index.html may be the user's own
+            comparison.write()
     spent = f"ready after {time.monotonic() - started:.0f} s" if news else "up to date, nothing had changed"
     print(f"{_short(study.published / study.html.name)} is {spent}.")
     return 0
@@ -108,6 +111,7 @@ def _plan(study, signature, notebooks):
         "html_sources": [
             os.path.relpath(path, study.run)
             for path in [REPOSITORY / "vq_lib" / "html.py", *sorted((REPOSITORY / "reports" / "template").iterdir())]
+            if path.name != comparison.TEMPLATE
         ],
         "triggers": {**triggers, "html": recipe.title},
     }
@@ -163,13 +167,16 @@ def _reason(run, status):
 def publish(study):
     """Copy what is finished up to the report's folder; True if any is new.
 
-    That is the report, its metrics, the models and their card, and the figures that the report shows.
+    That is the report, its metrics, the models and their card, the training's histories, and the figures that the
+    report shows.
 
     The figures are swapped as a whole folder, so that one that the report no longer shows is gone.
     """
     news = False
     copies = {source: study.published / source.name for source in (study.html, study.metrics)}
-    copies |= {stage / "model.keras": study.models / f"{stage.name}.keras" for stage in (study.vqvae, study.prior)}
+    for stage in (study.vqvae, study.prior):
+        copies[stage / "model.keras"] = study.models / f"{stage.name}.keras"
+        copies[stage / "history.csv"] = study.published / f"history-{stage.name}.csv"
     for source, target in copies.items():
         if source.exists() and not (target.exists() and filecmp.cmp(source, target, shallow=False)):
             with whole_file(target) as temporary:

@@ -65,10 +65,21 @@ class Html:
         return {"text/html": self.markup, "text/plain": self.text}
 
 
+def rendered(figure, alt):
+    """`(suffix, bytes)` of a figure: pictures as PNG, pure curves as SVG with `role="img"` and a `<title>`.
+
+    The same figure gives the same bytes.
+    """
+    buffer = io.BytesIO()
+    if any(axes.images for axes in figure.axes):
+        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+        return "png", buffer.getvalue()
+    figure.savefig(buffer, format="svg", metadata={"Title": alt, "Date": None})
+    return "svg", buffer.getvalue().replace(b"<svg ", b'<svg role="img" ', 1)
+
+
 def show(study, name, figure, caption, alt):
     """Save `figure` under `run/figures/<name>` and return it for display.
-
-    Pictures become PNG, pure curves SVG with `role="img"` and a `<title>`. The same figure gives the same bytes.
 
     Args:
         study: the `Study` whose report it belongs to.
@@ -76,18 +87,10 @@ def show(study, name, figure, caption, alt):
         caption: one or two sentences: what is seen, and what to look for. Plain text.
         alt: what a reader who cannot see the figure must know. Plain text.
     """
-    picture = any(axes.images for axes in figure.axes)
-    buffer = io.BytesIO()
-    if picture:
-        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
-    else:
-        figure.savefig(buffer, format="svg", metadata={"Title": alt, "Date": None})
-    content = buffer.getvalue()
-    if not picture:
-        content = content.replace(b"<svg ", b'<svg role="img" ', 1)
-    with whole_file(study.figures / f"{name}.{'png' if picture else 'svg'}") as temporary:
+    suffix, content = rendered(figure, alt)
+    with whole_file(study.figures / f"{name}.{suffix}") as temporary:
         temporary.write_bytes(content)
-    kind = "image/png" if picture else "image/svg+xml"
+    kind = {"png": "image/png", "svg": "image/svg+xml"}[suffix]
     source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return Html(
         f'<figure class="vq-figure" id="figure-{html.escape(name)}">'

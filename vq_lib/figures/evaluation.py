@@ -84,6 +84,75 @@ def conditioned(rows):
     return figure
 
 
+def scale(points, vqvae):
+    """What a value of SSIM and of foreground SSIM means: each point of `{name: scores}` on one axis, named."""
+    names = {**NAMES, "another_person": "another person, same position", **{f"blur_{s}": f"blurred, σ = {s} px"
+             for s in (1, 2, 3)}}  # fmt: skip
+    figure, both = figures.new(9, 3.6, rows=2)
+    for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
+        own = vqvae[score]
+        marks = [(values[score], names[name], COLOURS["baseline"]) for name, values in points.items()]
+        marks = sorted([*marks, (own["mean"], "this VQ-VAE", COLOURS["model"])])
+        axes.plot([0, 1], [0, 0], color="#444444", lw=1)
+        axes.axvspan(own["low"], own["high"], 0.44, 0.56, color=COLOURS["model"], alpha=0.3, lw=0)
+        last = {1: [-1.0] * 3, -1: [-1.0] * 3}
+        for number, (value, name, colour) in enumerate(marks):
+            side = 1 if number % 2 else -1
+            level = next((i for i, x in enumerate(last[side]) if value - x > 0.012 * len(name) + 0.01), 2)
+            last[side][level] = value
+            height = side * (0.35 + 0.42 * level)
+            axes.plot([value, value], [0, height * 0.9], color=colour, lw=1)
+            axes.plot([value], [0], "o", color=colour, ms=5)
+            axes.text(value, height, f"{name} {value:.2f}", ha="right" if value > 0.12 else "left", fontsize=8,
+                      va="bottom" if side > 0 else "top", color="#1c2430")  # fmt: skip
+        axes.set(xlim=(0, 1), ylim=(-1.7, 1.7), yticks=[], xticks=np.arange(0, 1.01, 0.1))
+        axes.set_title(title, loc="left")
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def extremes(inputs, outputs, titles):
+    """Slices over their reconstructions and error maps, one a column, the errors on one scale."""
+    n, error = len(inputs), np.abs(inputs / 255.0 - outputs).mean(axis=-1)
+    limit = max(float(np.quantile(error, 0.999)), 1e-3)
+    figure, axes = figures.new(1.05 * n + 0.4, 3.9, rows=3, columns=n, squeeze=False)
+    for i in range(n):
+        figures.image(axes[0, i], inputs[i] / 255.0, 1)
+        figures.image(axes[1, i], outputs[i], 1)
+        axes[2, i].imshow(error[i], cmap="inferno", vmin=0, vmax=limit)
+        figures.bare(axes[2, i])
+        axes[0, i].set_title(titles[i], fontsize=7.5)
+    for row, name in enumerate(("slice", "reconstruction", f"error (0 to {limit:.2f})")):
+        axes[row, 0].set_ylabel(name, fontsize=8)
+    return figure
+
+
+CODEC_COLOURS = {"jpeg": "#8A8A8A", "webp": "#E69F00", "avif": "#CC79A7"}
+
+
+def rate_distortion(rows):
+    """SSIM and foreground SSIM over bits per pixel: codecs' curves with and without container, this model's points."""
+    figure, both = figures.new(9, 3.6, columns=2, sharex=True)
+    own = [row for row in rows if row["codec"] not in NAMES]
+    reach = max(max(row["bits_per_pixel"] for row in own) * 2.2, 0.9)
+    for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
+        for codec in [name for name in NAMES if any(row["codec"] == name for row in rows)]:
+            curve = [row for row in rows if row["codec"] == codec]
+            values, colour = [row[score] for row in curve], CODEC_COLOURS[codec]
+            axes.plot([row["bits_per_pixel"] for row in curve], values, color=colour, marker=".", label=NAMES[codec])
+            axes.plot([row["bits_per_pixel_payload"] for row in curve], values, color=colour, ls=":", lw=1.2)
+        axes.plot([row["bits_per_pixel"] for row in own], [row[score] for row in own], color=COLOURS["model"], lw=1)
+        for row, marker in zip(own, "o*", strict=False):
+            axes.plot(row["bits_per_pixel"], row[score], marker, color=COLOURS["model"], ms=11 if marker == "*" else 7,
+                      label=f"this VQ-VAE, {row['codec']}", ls="")  # fmt: skip
+        lowest = min(row[score] for row in rows if row["bits_per_pixel_payload"] <= reach)
+        axes.set(title=title, xlabel="bits per pixel", xlim=(0, reach), ylim=(max(lowest - 0.03, 0), 1))
+    both[0].plot([], [], color="#666666", ls=":", lw=1.2, label="without the container's bytes")
+    both[0].legend(loc="lower right", fontsize=8)
+    return figure
+
+
 def nearest(samples, training, distances):
     """Samples over their nearest training slices and the difference of the two."""
     n = len(samples)
@@ -98,15 +167,4 @@ def nearest(samples, training, distances):
         figures.bare(axis)
     for row, name in enumerate(("sample", "nearest", "difference")):
         axes[row, 0].set_ylabel(name, fontsize=9)
-    return figure
-
-
-def distances(samples, held_out):
-    """Distance to the nearest training slice: samples beside slices of held-out people."""
-    figure, axes = figures.new(6.5, 2.8)
-    bins = np.linspace(0, max(samples.max(), held_out.max()) * 1.02, 40)
-    for values, label, colour in ((held_out, "test people", "test"), (samples, "samples", "other")):
-        axes.hist(values, bins, density=True, histtype="stepfilled", alpha=0.55, color=COLOURS[colour], label=label)
-    axes.set(xlabel="distance to the nearest training slice", yticks=[])
-    axes.legend()
     return figure

@@ -1,0 +1,213 @@
+"""The page `reports/index.html`: all reports side by side, written anew whenever a report is built.
+
+It is drawn from what reports publish (`metrics.json`, `history-*.csv`, `sweep.csv`, `recipe.yaml`) and from
+`published.yaml`, and from nothing else: the same files give the same bytes.
+"""
+
+import base64
+import csv
+import json
+import math
+
+import yaml
+
+from vq_lib import recipe as recipes
+from vq_lib.errors import UserError
+from vq_lib.files import whole_file
+from vq_lib.study import REPOSITORY
+
+REPORTS = REPOSITORY / "reports"
+TEMPLATE = "comparison.html.j2"
+
+
+class Report:
+    """What one finished report has published; `metrics` is its `metrics.json`.
+
+    Raises:
+        ValueError, KeyError, OSError: its `metrics.json` is not as `vq-lib report` writes it.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.name = folder, folder.name
+        self.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        self.vqvae, self.prior = self.metrics["vqvae"], self.metrics.get("prior") or {}
+        self.provenance = self.metrics["provenance"]
+        self.title, self.settings = self.name, None
+        try:
+            recipe = recipes.load(folder / "recipe.yaml")
+            self.title = recipe.title
+            if recipe.sha256 == self.provenance["recipe_sha256"]:  # else it was built with other settings
+                self.settings = recipe
+        except UserError:
+            pass
+        self.histories = {stage: _columns(folder / f"history-{stage}.csv") for stage in ("vqvae", "prior")}
+        for needed in ("ssim", "ssim_foreground"):
+            self.vqvae[needed]["mean"], self.vqvae[needed]["low"], self.vqvae[needed]["high"]  # noqa: B018
+
+    @property
+    def rates(self):
+        """Bits per pixel: fixed-length codes, and with the prior's code length where there is one."""
+        return [self.vqvae["bits_per_pixel"], *([self.prior["bits_per_pixel"]] if self.prior else [])]
+
+
+def read(folder):
+    """The reports below `folder`, by name, and the names of those whose `metrics.json` cannot be used."""
+    found, broken = [], []
+    for path in sorted(folder.glob("*/metrics.json")):
+        try:
+            found.append(Report(path.parent))
+        except (OSError, ValueError, KeyError, TypeError):
+            broken.append(path.parent.name)
+    return found, broken
+
+
+def _columns(path):
+    """The columns of a CSV of numbers, or None where there is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    except (OSError, IndexError, ValueError, TypeError):
+        return None
+
+
+def sweeps(folder):
+    """Sweeps below `folder`: a list of `{"name", "header", "rows", "conclusion"}`."""
+    found = []
+    for path in sorted(folder.glob("*/sweep.csv")):
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                header, *rows = [row for row in csv.reader(file) if row]
+            settings = path.with_suffix(".yaml")
+            about = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if rows and all(len(row) == len(header) for row in rows):
+            conclusion = about.get("conclusion", "") if isinstance(about, dict) else ""
+            found.append({"name": path.parent.name, "header": header, "rows": rows, "conclusion": conclusion})
+    return found
+
+
+def published(folder):
+    """The published systems' own figures, a list of dicts."""
+    path = folder / "published.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def write(folder=REPORTS):
+    """Write `folder/index.html`, whole or not at all and only where it changes; True if it did."""
+    text, path = page(folder), folder / "index.html"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return True
+
+
+def page(folder=REPORTS):
+    """The page as text."""
+    import jinja2
+
+    from vq_lib.figures import comparison as draw
+
+    reports, broken = read(folder)
+    systems, swept = published(folder), sweeps(folder)
+    figures = {}
+
+    def add(name, figure, caption, alt):
+        if figure is not None:
+            figures[name] = _figure(name, figure, caption, alt)
+
+    if reports:
+        names = ", ".join(report.name for report in reports)
+        add("rate-distortion", draw.rate_distortion(reports, systems),
+            "SSIM and foreground SSIM on each report's own test people, over bits per pixel. A line joins a report's "
+            "two rates: fixed-length codes (dot) and the prior's code length (star). Crosses: what published systems "
+            "reported. Grey: the codec settings nearest each report's rate, on the same slices.",
+            "; ".join(f"{r.name}: SSIM {r.vqvae['ssim']['mean']:.3f} at {min(r.rates):.2f} bits per pixel"
+                      for r in reports))  # fmt: skip
+        add("training", draw.training(reports),
+            "Validation scores while the VQ-VAEs train, over minutes of training (logarithmic), and the priors' bits "
+            "per code over the epochs.",
+            f"Curves of validation SSIM and of validation bits per code of {names}.")  # fmt: skip
+        add("cost", draw.cost(reports),
+            "What each report cost: minutes of training on the device named, and parameters.",
+            "; ".join(f"{r.name}: {minutes(r):.0f} minutes on {r.provenance['device']}" for r in reports))  # fmt: skip
+    for sweep in swept:
+        figure = draw.sweep(sweep)
+        add(f"sweep-{sweep['name']}", figure,
+            f"The sweep of {sweep['name']}: foreground SSIM on validation people with one thing changed at a time; the "
+            "dashed line is the recipe.",
+            f"{len(sweep['rows'])} points, foreground SSIM of each as in the table.")  # fmt: skip
+    template = REPOSITORY / "reports" / "template"
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(template), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+    return environment.get_template(TEMPLATE).render(
+        css=(template / "report.css").read_text(encoding="utf-8"),
+        figures=figures, broken=broken, sweeps=swept, systems=systems,
+        reports=[{"name": r.name, "title": r.title, "url": f"{r.name}/report.html"} for r in reports],
+        quality=[_quality(r) for r in reports],
+        generation=[_generation(r) for r in reports if r.prior],
+        cost=[_cost(r) for r in reports],
+        own={r.name: f"{r.vqvae['ssim']['mean']:.3f}" for r in reports},
+        provenance=[(r.name, _made(r)) for r in reports],
+    )  # fmt: skip
+
+
+def _figure(name, figure, caption, alt):
+    from vq_lib.figures import rendered
+
+    suffix, content = rendered(figure, alt)
+    kind = {"png": "image/png", "svg": "image/svg+xml"}[suffix]
+    source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return {"name": name, "source": source, "caption": caption, "alt": alt}
+
+
+def minutes(report):
+    """Minutes that both trainings of a report took."""
+    seconds = report.provenance.get("seconds", {})
+    return (seconds.get("vqvae", 0) + seconds.get("prior", 0)) / 60
+
+
+def _interval(score, digits=3):
+    return "{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=digits, **score)
+
+
+def _quality(report):
+    test, settings, base = report.metrics["data"]["test"], report.settings, report.metrics.get("baselines", {})
+    codes = "–"
+    if settings:
+        side = settings.data.size // settings.vqvae.factor
+        codes = f"{settings.data.size}² to {side}×{side} of {settings.vqvae.codes}"
+    without = max((b["ssim"] for b in base.values() if "bits_per_pixel" not in b), default=math.nan)
+    return [f"{test['images']} of {test['people']}", codes, _interval(report.vqvae["ssim"]),
+            _interval(report.vqvae["ssim_foreground"]), _interval(report.vqvae["psnr"], 1),
+            "–" if math.isnan(without) else f"{without:.3f}",
+            " / ".join(f"{rate:.3f}" for rate in report.rates)]  # fmt: skip
+
+
+def _generation(report):
+    samples, bits = report.metrics.get("samples", {}), report.prior["bits_per_code"]
+    auc, pairs, share = (samples.get(name) for name in ("two_sample_auc", "pair_ms_ssim", "memorised_fraction"))
+    unigram = report.prior.get("baselines_bits_per_code", {}).get("position_unigram")
+    return [report.name, report.prior["name"], f"{bits['test']:.2f}", f"{unigram:.2f}" if unigram else "–",
+            f"{bits['test'] / bits['train'] - 1:+.1%}", _interval(auc, 2) if auc else "–",
+            f"{pairs['generated']:.3f} / {pairs['real']:.3f}" if pairs else "–",
+            "–" if share is None else f"{share:.1%}"]  # fmt: skip
+
+
+def _cost(report):
+    epochs, parts = report.vqvae["epochs"], report.vqvae["parameters"]
+    done = f"{epochs['done']} of {epochs['planned']}"
+    if report.prior:
+        done += f", {report.prior['epochs']['done']} of {report.prior['epochs']['planned']}"
+    samples = report.metrics.get("samples")
+    return [report.name, report.provenance["device"], f"{minutes(report):.0f}", done, f"{sum(parts.values()):,}",
+            f"{report.prior['parameters']:,}" if report.prior else "–", f"{report.vqvae['images_per_second']:.0f}",
+            f"{samples['count'] / max(samples['seconds'], 0.01):.1f}" if samples else "–"]  # fmt: skip
+
+
+def _made(report):
+    made = report.provenance
+    fingerprint, recipe = made["data_fingerprint"][:12], made["recipe_sha256"][:12]
+    return f"recipe {recipe}, data {fingerprint}, commit {made['commit']}, {made['backend']}, {made['precision']}"

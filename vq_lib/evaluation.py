@@ -1,0 +1,313 @@
+"""What notebook 04 measures beyond the headline figures; each function leaves its result in `run/evaluation/`."""
+
+import csv
+
+import numpy as np
+from keras import ops
+from scipy.ndimage import gaussian_filter
+
+from vq_lib import baselines, files, generation, memorisation, metrics, sampling
+from vq_lib.autoencoder import receptive_field
+from vq_lib.data import masks
+
+CLASSES = ("background", *generation.TISSUES)
+QUALITIES = (1, 5, 10, 15, 20, 30, 40, 50, 65, 80, 90)  # of the codecs' curves
+TEMPERATURES = (0.7, 0.85, 1.15)  # beside the recipe's own
+
+
+def write_csv(path, header, rows):
+    """Write a table as CSV, whole or not at all; floats with six digits."""
+    with files.whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+
+
+def _save(study, name, **arrays):
+    with files.whole_file(study.evaluation / f"{name}.npz") as temporary:
+        np.savez_compressed(temporary, **arrays)
+    return arrays
+
+
+def _spread(rows, count):
+    """At most `count` of `rows`, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
+
+
+def tissues(study, slices, inputs):
+    """Tissue of every pixel of the test slices, from masks where they lie beside the images, else by grey level.
+
+    Returns:
+        classes, uint8 (n, H, W) as `CLASSES`, and `{"source": "masks" or "grey levels", "thresholds", "dice"}`; the
+        last is how well the rule by grey level agrees with masks, where there are any, for each tissue (Dice).
+    """
+    train = _spread(slices.where("train"), 200)
+    thresholds = generation.tissue_thresholds(np.asarray(slices.images[train]))
+    by_rule, found = generation.tissues(inputs, thresholds), masks.tissues(study, slices, slices.where("test"))
+    about = {"source": "grey levels" if found is None else "masks", "thresholds": list(thresholds)}
+    if found is None:
+        return by_rule, about
+    about["dice"] = {
+        name: float(2 * ((found == k) & (by_rule == k)).sum() / ((found == k).sum() + (by_rule == k).sum()))
+        for k, name in enumerate(generation.TISSUES, 1)
+    }
+    return found, about
+
+
+def reconstruction(study, slices, inputs, outputs, scores, classes, base):
+    """`reconstruction.json`: scores by tissue and by label, and what stands on the axis of SSIM beside this model.
+
+    Args:
+        scores: `{name: (n,)}` of the test slices. classes: tissues (n, H, W). base: `metrics.json`'s `baselines`.
+    """
+    test = slices.where("test")
+    people, labels = slices.person[test], slices.label[test]
+    similarity = metrics.ssim_by_class(inputs, outputs, classes, len(CLASSES))
+    error = np.abs(inputs / 255.0 - outputs).mean(axis=-1)
+    shares = [(classes == k).mean(axis=(1, 2)) for k in range(len(CLASSES))]
+    by_tissue = {
+        name: {"ssim": metrics.interval(similarity[:, k], people), "share": float(shares[k].mean()),
+               "absolute_error": float(error[classes == k].mean())}
+        for k, name in enumerate(CLASSES) if shares[k].any()
+    }  # fmt: skip
+    by_label = {
+        label: {**{name: metrics.interval(values[labels == label], people[labels == label])
+                   for name, values in scores.items()}, "people": int(np.unique(people[labels == label]).size)}
+        for label in sorted(set(labels.tolist())) if label
+    }  # fmt: skip
+    scale = {name: base[name] for name in ("zeros", "mean_image", "position_mean", "nearest_training")}
+    scale["another_person"] = baselines.scores(inputs, inputs[another_person(slices, test)])
+    for sigma in (1, 2, 3):
+        blurred = gaussian_filter(inputs.astype(np.float32) / 255, (0, sigma, sigma, 0))
+        scale[f"blur_{sigma}"] = baselines.scores(inputs, blurred)
+    document = {"tissues": by_tissue, "labels": by_label, "scale": scale}
+    files.write_json(study.evaluation / "reconstruction.json", document)
+    return document
+
+
+def another_person(slices, rows):
+    """For each of `rows`, the place in `rows` of the next person's slice nearest to its position: (n,) int."""
+    people, position = slices.person[rows], slices.position[rows]
+    names = np.unique(people)
+    following = dict(zip(names, np.roll(names, -1), strict=True))
+    chosen = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        theirs = np.flatnonzero(people == following[people[i]])
+        chosen[i] = theirs[np.abs(position[theirs] - position[i]).argmin()]
+    return chosen
+
+
+def rate_distortion(study, inputs, scores, fixed, entropy=None):
+    """`rate-distortion.csv`: JPEG, WebP and AVIF over their quality settings, and this model's points.
+
+    At most 96 test slices, evenly spaced, all points on the same ones.
+
+    Args:
+        scores: `{name: (n,)}` of the test slices. fixed: bits per pixel of fixed-length codes. entropy: with the
+            prior's code length; None without prior.
+
+    Returns:
+        rows of dicts: codec, quality, bits_per_pixel, bits_per_pixel_payload, ssim, ssim_foreground, psnr.
+    """
+    rows = _spread(np.arange(len(inputs)), 96)
+    few, found = inputs[rows], []
+    for name in baselines.available():
+        found += [{"codec": name, **baselines.at_quality(few, name, quality)} for quality in QUALITIES]
+    own = {name: float(np.nanmean(values[rows])) for name, values in scores.items()}
+    for name, rate in (("fixed-length codes", fixed), ("prior's code length", entropy)):
+        if rate is not None:
+            found.append({"codec": name, "quality": "", **own, "bits_per_pixel": rate, "bits_per_pixel_payload": rate})
+    header = ("codec", "quality", "bits_per_pixel", "bits_per_pixel_payload", "ssim", "ssim_foreground", "psnr")
+    write_csv(study.evaluation / "rate-distortion.csv", header, [[row[name] for name in header] for row in found])
+    return found
+
+
+class Reference:
+    """What generated images are held against: real test slices and their reconstructions, training slices, codes.
+
+    All is computed once, for samples of several temperatures.
+
+    Args:
+        codes: of all slices. inputs, outputs: the test slices and their reconstructions.
+        black: bool, cells of the test slices whose receptive field is black.
+        thresholds: of the tissues, see `generation.tissue_thresholds`.
+    """
+
+    def __init__(self, study, slices, codes, inputs, outputs, thresholds):
+        test, train = slices.where("test"), slices.where("train")
+        self.people, self.thresholds, self.inputs, self.train = slices.person[test], thresholds, inputs, train
+        self.reconstructed = np.round(outputs * 255).astype(np.uint8)
+        self.real, self.blurred = generation.features(inputs), generation.features(self.reconstructed)
+        field = receptive_field(study.recipe.section("vqvae")["encoder"])
+        black = metrics.black_cells(inputs, codes.shape[1:], field)
+        self.background = memorisation.background_code(codes[test], black)
+        self.codes = codes[train]
+        self.thumbnails = baselines.thumbnails(slices.images, rows=train)
+        # Reconstructions, not slices: what comes out of the same decoder is as smooth as a sample.
+        _, self.held_pixels = baselines.nearest(baselines.thumbnails(self.reconstructed), self.thumbnails)
+        _, self.held_codes, self.held_runs = memorisation.code_distances(codes[test], self.codes, self.background)
+
+    def neighbours(self, images, codes):
+        """Nearest training slices of samples: `{pixel_index, pixel_distance, code_index, code_distance, run}`."""
+        index, distance = baselines.nearest(baselines.thumbnails(images), self.thumbnails)
+        nearest, share, run = memorisation.code_distances(codes, self.codes, self.background)
+        return {"pixel_index": index, "pixel_distance": distance, "code_index": nearest, "code_distance": share,
+                "run": run}  # fmt: skip
+
+    def suspects(self, near):
+        """Which samples lie below the held-out threshold of either distance: bool."""
+        by_pixels = memorisation.flagged(near["pixel_distance"], self.held_pixels)
+        return by_pixels | memorisation.flagged(near["code_distance"], self.held_codes)
+
+    def anatomy(self, images):
+        """Tissue shares and ventricle size of images, all by the rule of grey levels."""
+        return generation.anatomy(generation.tissues(images, self.thresholds))
+
+
+def generated(study, reference, images):
+    """`generation.json`: two-sample AUCs, pair MS-SSIM, anatomy of samples and of test slices."""
+    seen, names = generation.features(images), np.arange(len(images))
+    people, seed = reference.people, study.recipe.evaluation.seed
+    splits, floor = np.unique(people), []
+    for split in range(10):
+        half = np.isin(people, np.random.default_rng([seed, split]).permutation(splits)[: len(splits) // 2])
+        if np.unique(people[half]).size > 1:
+            pair = reference.real[half], reference.real[~half], people[half], people[~half]
+            floor.append(generation.two_sample_auc(*pair, draws=1, seed=split)["mean"])
+    auc = {
+        "samples against test slices": generation.two_sample_auc(reference.real, seen, people, names, seed=seed),
+        "samples against reconstructions": generation.two_sample_auc(reference.blurred, seen, people, names, seed=seed),
+        "reconstructions against test slices": generation.two_sample_auc(reference.real, reference.blurred, people,
+                                                                         people, seed=seed),
+    }  # fmt: skip
+    if floor:
+        spread = {"mean": float(np.mean(floor)), "low": float(np.min(floor)), "high": float(np.max(floor))}
+        auc["test people against other test people"] = spread
+    pairs = {"generated": metrics.pair_similarity(images, seed=seed),
+             "real": metrics.pair_similarity(reference.inputs, people, seed=seed)}  # fmt: skip
+    kinds = {"real": reference.inputs, "reconstructed": reference.reconstructed, "generated": images}
+    measures = {kind: reference.anatomy(some) for kind, some in kinds.items()}
+    anatomy = {
+        kind: {name: [float(v) for v in (np.nanmean(values), np.nanstd(values))] for name, values in found.items()}
+        for kind, found in measures.items()
+    }
+    document = {"two_sample_auc": auc, "pair_ms_ssim": pairs, "anatomy_mean_and_spread": anatomy}
+    files.write_json(study.evaluation / "generation.json", document)
+    rows = [(kind, *row) for kind, found in measures.items() for row in zip(*map(_floats, found.values()), strict=True)]
+    write_csv(study.evaluation / "anatomy.csv", ("images", *measures["real"]), rows)
+    return document, measures
+
+
+def _floats(values):
+    return [float(value) for value in values]
+
+
+def memorised(study, reference, images, codes, bits):
+    """`memorisation.json` and `.npz`: nearest training slices of all samples, thresholds, and the verdict."""
+    near = reference.neighbours(images, codes)
+    suspects, exact = reference.suspects(near), int((near["code_distance"] == 0).sum())
+    kind, sentence = memorisation.verdict(suspects, exact, bits["train"], bits["test"])
+    document = {
+        "kind": kind, "verdict": sentence, "memorised_fraction": float(suspects.mean()), "exact": exact,
+        "longest_run": {"samples": int(near["run"].max()), "held_out": int(reference.held_runs.max())},
+        "threshold": {"pixels": memorisation.threshold(reference.held_pixels),
+                      "codes": memorisation.threshold(reference.held_codes)},
+        "bits_per_code": {name: bits[name] for name in ("train", "test")},
+    }  # fmt: skip
+    files.write_json(study.evaluation / "memorisation.json", document)
+    _save(study, "memorisation", suspects=suspects, held_pixels=reference.held_pixels, held_codes=reference.held_codes,
+          held_runs=reference.held_runs, **near)  # fmt: skip
+    return document, near, suspects
+
+
+def temperatures(study, reference, vqvae, prior, images, codes, told, count=64):
+    """`temperature.csv`: what the temperature does to samples; one row a temperature, the recipe's own among them."""
+    settings, rows, shown = study.recipe.evaluation, [], {}
+    for temperature in sorted({*TEMPERATURES, settings.temperature}):
+        if temperature == settings.temperature:
+            few, grids = images[:count], codes[:count]
+        else:
+            n = min(count, len(images))
+            grids = sampling.sample(prior, n, settings.seed, temperature, settings.top_k, settings.top_p,
+                                    condition=told[:n])  # fmt: skip
+            few = np.round(vqvae.decode(grids) * 255).astype(np.uint8)
+        auc = generation.two_sample_auc(reference.real, generation.features(few), reference.people,
+                                        np.arange(len(few)), draws=200, seed=settings.seed)  # fmt: skip
+        sizes = reference.anatomy(few)
+        rows.append({
+            "temperature": temperature, "auc": auc["mean"], "auc_low": auc["low"], "auc_high": auc["high"],
+            "pair_ms_ssim": metrics.pair_similarity(few, seed=settings.seed),
+            "memorised": float(reference.suspects(reference.neighbours(few, grids)).mean()),
+            **{name.replace(" ", "_"): float(np.nanmean(values)) for name, values in sizes.items()},
+        })  # fmt: skip
+        shown[temperature] = few
+    write_csv(study.evaluation / "temperature.csv", tuple(rows[0]), [tuple(row.values()) for row in rows])
+    return rows, shown
+
+
+def completions(study, slices, vqvae, prior, codes, told, count=4, tries=5):
+    """`completions.npz`: the lower half of some test slices drawn anew, `tries` times each.
+
+    Returns:
+        rows of the slices, and images uint8 (count, tries, H, W, C).
+    """
+    test, seed = slices.where("test"), study.recipe.evaluation.seed
+    chosen = _spread(test, 2 * count + 1)[1::2][:count]
+    options = {"seed": seed, "temperature": study.recipe.evaluation.temperature}
+    drawn = []
+    for row in chosen:
+        given = codes[row].copy()
+        given[given.shape[0] // 2 :] = sampling.FREE
+        condition = np.repeat(told[row][None], tries, axis=0) if prior.conditional else None
+        drawn.append(vqvae.decode(sampling.complete(prior, given, tries, condition=condition, **options)))
+    images = np.round(np.stack(drawn) * 255).astype(np.uint8)
+    _save(study, "completions", rows=chosen, images=images)
+    return chosen, images
+
+
+def panel(study, inputs, images, count=12):
+    """`panel.npz`: real and generated slices in random order, and which are which (True: generated)."""
+    rng = np.random.default_rng([study.recipe.evaluation.seed, 4])
+    count = min(count, len(inputs), len(images))
+    real, new = (some[rng.choice(len(some), count, replace=False)] for some in (inputs, images))
+    order = rng.permutation(2 * count)
+    mixed, is_new = np.concatenate([real, new])[order], np.repeat([False, True], count)[order]
+    _save(study, "panel", images=mixed, generated=is_new)
+    return mixed, is_new
+
+
+def latent(study, slices, vqvae, codes, outputs, classes, steps=7):
+    """`latent.npz`: each code as it is decoded in its places, where codes are used, and a walk between two people.
+
+    Returns:
+        dict of `patches` (K, 3p, 3p): means of the reconstruction around up to 32 places of each code, p pixels a cell,
+        NaN for a code that the test slices do not use; `counts` (K,); `by_tissue` (4, K) and `by_position` (P, K)
+        counts; `positions` (P,); `walk` (2, steps, H, W, C): between two people's slices, by latents and by pixels.
+    """
+    test, size, (height, width) = slices.where("test"), vqvae.quantizer.codes, vqvae.grid
+    mine, side = codes[test], outputs.shape[1] // height
+    padded = np.pad(outputs.mean(axis=-1), ((0, 0), (side, side), (side, side)))
+    patches = np.full((size, 3 * side, 3 * side), np.nan, np.float32)
+    order = np.argsort(mine.ravel(), kind="stable")
+    counts = np.bincount(mine.ravel(), minlength=size)
+    for code, places in enumerate(np.split(order, np.cumsum(counts)[:-1])):
+        if places.size:
+            n, row, column = np.unravel_index(_spread(places, 32), mine.shape)
+            cut = [padded[a, b * side : (b + 3) * side, c * side : (c + 3) * side]
+                   for a, b, c in zip(n, row, column, strict=True)]  # fmt: skip
+            patches[code] = np.mean(cut, axis=0)
+    middle = classes.reshape(len(test), height, side, width, side)[:, :, side // 2, :, side // 2]
+    position = slices.position[test]
+    by_tissue = np.stack([np.bincount(mine[middle == k], minlength=size) for k in range(len(CLASSES))])
+    positions = np.unique(position)
+    by_position = np.stack([np.bincount(mine[position == p].ravel(), minlength=size) for p in positions])
+    first = len(test) // 2
+    pair = test[[first, another_person(slices, test)[first]]]
+    ends = np.asarray(slices.images[pair])
+    vectors = np.asarray(vqvae.encoder.predict_on_batch(ends))
+    share = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, 1, 1, 1)
+    between = vectors[:1] * (1 - share) + vectors[1:] * share
+    grids = ops.convert_to_numpy(vqvae.quantizer.encode(ops.convert_to_tensor(between)))
+    walk = np.stack([vqvae.decode(grids), (ends[:1] * (1 - share) + ends[1:] * share) / 255])
+    return _save(study, "latent", patches=patches, counts=counts, by_tissue=by_tissue, by_position=by_position,
+                 positions=positions, walk=walk.astype(np.float32))  # fmt: skip
