@@ -38,9 +38,11 @@ import time
 
 import numpy as np
 
-from vq_lib import baselines, figures, metrics, stages
+from vq_lib import baselines, evaluation, figures, metrics, stages
 from vq_lib import data as datasets
 from vq_lib.figures import evaluation as draw
+from vq_lib.figures import generation as draw_samples
+from vq_lib.figures import latent as draw_codes
 from vq_lib.study import Study
 
 began = time.monotonic()
@@ -109,7 +111,52 @@ figures.show(
 )  # fmt: skip
 
 # %% [markdown]
-# *What to look for.* A dip at one end means slices that training has few of, or that hold more detail.
+# ### What a value of SSIM means
+#
+# Tables that call an SSIM above 0.5 "good" do harm: on slices like these the mean image may pass it. *What to look
+# for.* Left to right on one axis: what knows nothing of the slice, then the same slice of another person, then the
+# slice itself, blurred more and more strongly. Blur of σ = 1 is hardly visible, σ = 3 loses every gyrus. Where this
+# model stands among them is what its score means.
+
+# %%
+classes, tissue = evaluation.tissues(study, slices, inputs)
+parts_of_score = evaluation.reconstruction(study, slices, inputs, outputs, scores, classes, base)
+points = parts_of_score["scale"]
+figures.show(
+    study, "ssim-scale", draw.scale(points, result),
+    "What stands on the axis of SSIM, and of foreground SSIM, on the test slices; the blue dot is this VQ-VAE.",
+    f"SSIM of the mean image {points['mean_image']['ssim']:.2f}, of another person "
+    f"{points['another_person']['ssim']:.2f}, of the slice blurred by one pixel {points['blur_1']['ssim']:.2f}, "
+    f"of this model {result['ssim']['mean']:.2f}.",
+)  # fmt: skip
+
+# %% [markdown]
+# ### Quality over rate
+#
+# A better score is easy to buy with more codes. So quality belongs beside its price, in bits per pixel. A model without
+# prior pays $\log_2 K$ bits for each code; with the prior's code lengths, fewer, at the same quality (an arithmetic
+# coder would really reach them). The codecs' files carry headers; on small slices these are a good part of the file, so
+# the dotted lines leave them out. Decoder and codebook are not counted: they are sent once, not with every slice.
+#
+# *What to look for.* The star, above and to the left of all curves, or not.
+
+# %%
+entropy = rate if prior is not None else None
+curves = evaluation.rate_distortion(study, inputs, scores, result["bits_per_pixel"], entropy)
+figures.show(
+    study, "rate-distortion", draw.rate_distortion(curves),
+    "SSIM and foreground SSIM over bits per pixel: codecs at nine qualities, with and without their containers, and "
+    "this VQ-VAE with fixed-length codes and with the prior's code length. All on the same test slices.",
+    f"This model at {rate:.3f} bits per pixel: SSIM {curves[-1]['ssim']:.3f}, "
+    f"foreground SSIM {curves[-1]['ssim_foreground']:.3f}.",
+)  # fmt: skip
+
+# %% [markdown]
+# ### Where and on whom it fails
+#
+# The mean hides who pays for it. *What to look for.* A dip at one end of the head: slices that training has few of, or
+# that hold more detail. A tissue or a label that is served worse than the others: small and dark fluid spaces are where
+# a model that minimises the mean error saves.
 
 # %%
 reference = dict(zip(("ssim", "ssim_foreground"), metrics.ssim(inputs, baselines.position_means(slices)), strict=True))
@@ -120,12 +167,85 @@ figures.show(
     "Two curves of SSIM over slice position, above the dashed curves of the mean image.",
 )  # fmt: skip
 
+# %%
+rows = [(name, f"{100 * found['share']:.1f}%", "{mean:.3f} ({low:.3f}–{high:.3f})".format(**found["ssim"]),
+         f"{found['absolute_error']:.3f}") for name, found in parts_of_score["tissues"].items()]  # fmt: skip
+agreement = ", ".join(f"{name} {value:.2f}" for name, value in tissue.get("dice", {}).items())
+display(figures.table(
+    ("tissue", "of the pixels", "SSIM", "mean absolute error"), rows,
+    f"By tissue, from {tissue['source']}" + f" (a rule by grey levels has Dice {agreement})" * bool(agreement),
+))  # fmt: skip
+digits = {"ssim": 3, "ssim_foreground": 3, "psnr": 1}
+rows = [(label, found["people"], *("{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=d, **found[name])
+                                   for name, d in digits.items()))
+        for label, found in parts_of_score["labels"].items()]  # fmt: skip
+if len(rows) > 1:
+    display(figures.table(("label", "people", "SSIM", "foreground SSIM", "PSNR (dB)"), rows, "By label"))
+
+# %% [markdown]
+# *What to look for.* Errors that follow anatomy (an edge, a ventricle's horn) are structure that was lost; errors
+# without shape are noise that no model of this rate should keep.
+
+# %%
+order = np.argsort(np.nan_to_num(scores["ssim_foreground"], nan=1.0), kind="stable")
+middle = len(order) // 2
+chosen = np.concatenate([order[:3], order[middle - 1 : middle + 2], order[-3:]])[: len(order)]
+titles = [f"{slices.person[test][i]}, {slices.position[test][i]}\n{scores['ssim_foreground'][i]:.3f}" for i in chosen]
+figures.show(
+    study, "extremes", draw.extremes(inputs[chosen], outputs[chosen], titles),
+    "The three worst, three median and three best test slices by foreground SSIM (person, position and score above), "
+    "their reconstructions and absolute errors.",
+    f"Foreground SSIM from {scores['ssim_foreground'][chosen[0]]:.3f} to {scores['ssim_foreground'][chosen[-1]]:.3f}.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## The latent space
+#
+# A code has no picture of its own: the decoder sees it among its neighbours. So each is shown *in context*, as the mean
+# of the reconstruction around up to 32 places where it stands. *What to look for.* Patches of even brightness, edges of
+# all directions, corners. Many copies of black mean codes wasted on the background; a patch like its neighbour is a
+# code too many.
+
+# %%
+codebook = evaluation.latent(study, slices, vqvae, codes, outputs, classes)
+unused = int((codebook["counts"] == 0).sum())
+figures.show(
+    study, "codebook", draw_codes.codebook(codebook["patches"], codebook["counts"]),
+    "Every code as it is decoded where test slices use it, from the most to the least used; its own cell is the "
+    "middle third. Grey: not used.",
+    f"{len(codebook['counts'])} patches, edges and even areas; {unused} codes are not used on test people.",
+)  # fmt: skip
+
+# %%
+figures.show(
+    study, "codes-in-place", draw_codes.usage(codebook, evaluation.CLASSES),
+    "The most used codes: what tissue lies under them (in the order of that tissue), at which slice position they "
+    "stand, and how many codes each tissue keeps in even use.",
+    "Shares of tissue under each code, a map of codes over slice position, and the perplexity within each tissue.",
+)  # fmt: skip
+
+# %% [markdown]
+# *What to look for.* Between two people, a mixture of pixels shows two outlines at once. A good latent space passes
+# through brains instead, but a VQ-VAE's was never asked to: only grids that the prior finds likely are promised to be
+# brains. Between them, edges may break up.
+
+# %%
+figures.show(
+    study, "interpolation", draw_codes.walk(codebook["walk"]),
+    "From one test person's slice to another's of the same position: the encoder's outputs mixed, quantised and "
+    "decoded (above), and the pixels mixed (below).",
+    f"{codebook['walk'].shape[1]} steps between two slices, in two rows.",
+)  # fmt: skip
+
 # %% [markdown]
 # ## Generation
 #
 # A new brain is a grid of codes drawn from the prior, cell by cell, each given those before it, and then decoded.
 # Published loops run the whole network again for every cell. Here each layer keeps what it has already computed, and
 # the loop over cells is one compiled function; the codes are the same.
+#
+# *What to look for.* Both hemispheres, ventricles that meet in the middle, a closed outline. A prior that sees too
+# little of the past draws patches that fit their neighbours and no brain.
 
 # %%
 if prior is not None:
@@ -154,34 +274,146 @@ if prior is not None and prior.conditional:
         f"{len(rows)} rows of slices, from the lowest position to the highest: {', '.join(rows)}.",
     ))  # fmt: skip
     if prior.slices:
-        agreement = stages.position_agreement(slices, images, told, prior.slices)
-        display(figures.table(("samples at the right position",), [(f"{100 * agreement:.0f}%",)]))
+        right_place = stages.position_agreement(slices, images, told, prior.slices)
+        display(figures.table(("samples at the right position",), [(f"{100 * right_place:.0f}%",)]))
+
+# %% [markdown]
+# ### Can you tell them apart?
+#
+# Before reading on: which of these are real? The key is at the end of the report.
+
+# %%
+if prior is not None:
+    mixed, is_new = evaluation.panel(study, inputs, images)
+    display(figures.show(
+        study, "blind-panel", draw_samples.panel(mixed),
+        "Real slices of test people and generated ones in random order. The key is at the end of the report.",
+        f"{len(mixed)} numbered slices, half of them generated.",
+    ))  # fmt: skip
+
+# %% [markdown]
+# ### Can a classifier?
+#
+# A reader is patient with twenty pictures; a classifier looks at all. It is trained to tell one set from the other on
+# some people and tested on others: brightness and sharpness in each part of the image, and the power spectrum. Its
+# **AUC** is the chance that it ranks a random image of one set above one of the other: 0.5 if it cannot tell, 1 if it
+# always can (Lopez-Paz and Oquab 2017, [arXiv 1610.06545](https://arxiv.org/abs/1610.06545)). This needs no network
+# trained elsewhere, as the Fréchet distance does, and no ten thousand samples to be unbiased.
+#
+# *What to look for.* The last row is the floor, two halves of the real people. Reconstructions against slices: what the
+# decoder's smoothness gives away. Samples against reconstructions: what the *prior* gets wrong, since both come from
+# the same decoder.
+
+# %%
+if prior is not None:
+    compared = evaluation.Reference(study, slices, codes, inputs, outputs, tissue["thresholds"])
+    judged, anatomy = evaluation.generated(study, compared, images)
+    auc = judged["two_sample_auc"]
+    display(figures.show(
+        study, "two-sample", draw_samples.two_sample(auc),
+        "Area under the ROC curve of a classifier between two sets of slices, with 95% intervals over people and "
+        "samples (last row: mean and range of ten splits).",
+        "; ".join(f"{name} {value['mean']:.2f}" for name, value in auc.items()),
+    ))  # fmt: skip
+    pairs = judged["pair_ms_ssim"]
+    print(f"Mean MS-SSIM of 200 random pairs: samples {pairs['generated']:.3f}, real slices {pairs['real']:.3f}. "
+          f"Samples are {'less' if pairs['generated'] > pairs['real'] else 'more'} varied than people.")  # fmt: skip
+
+# %% [markdown]
+# ### Is the anatomy right?
+#
+# Pixels of a head are parted into fluid, grey and white matter by two grey levels (Otsu's, from training slices); fluid
+# deep in the head counts as ventricle. The rule is crude, but the same for real and generated slices. *What to look
+# for.* Curves that lie on each other. A curve to the right means too much of that tissue; one that is too steep, too
+# little variety between brains.
+
+# %%
+if prior is not None:
+    means = judged["anatomy_mean_and_spread"]
+    display(figures.show(
+        study, "anatomy", draw_samples.anatomy(anatomy),
+        "Share of the head's area that is fluid, grey matter, white matter and ventricle: cumulative distributions "
+        "over slices of test people, their reconstructions, and samples.",
+        "; ".join(f"{name}: real {100 * value:.1f}%, generated {100 * means['generated'][name][0]:.1f}%"
+                  for name, (value, _) in means["real"].items()),
+    ))  # fmt: skip
 
 # %% [markdown]
 # ## New brains, or copies?
 #
-# *What to look for.* A sample that matches its nearest training slice in every fold is a copy. If samples lie much
-# nearer to the training slices than slices of unseen people do, the model has memorised.
+# A model that gives back its training people is useless as a generator, and breaks their privacy. For each sample the
+# nearest training slice is looked up twice: by pixels (Euclidean, at 64 pixels), and by codes (the share that differs,
+# cells that are background in both left out). How near is too near? As near as *unseen* people hardly ever come: a
+# sample is suspect below the 1st percentile of held-out people's distances
+# (after Dar et al. 2025, [10.1038/s41551-025-01468-8](https://doi.org/10.1038/s41551-025-01468-8)). Their slices go
+# through the same decoder first, since smooth images are nearer to everything. By chance alone up to 2% are suspect.
+#
+# *What to look for.* A sample that matches its neighbour in every fold is a copy; a peak left of the threshold is many.
 
 # %%
 if prior is not None:
-    thumbnails = baselines.thumbnails(slices.images[train])
-    index, distance = baselines.nearest(baselines.thumbnails(images), thumbnails)
-    _, held_out = baselines.nearest(baselines.thumbnails(inputs), thumbnails)
+    bits = prior_result["bits_per_code"]
+    memory, near, suspects = evaluation.memorised(study, compared, images, drawn, bits)
+    index, distance = near["pixel_index"], near["pixel_distance"]
     closest = np.argsort(distance)[:7]
     display(figures.show(
         study, "nearest", draw.nearest(images[closest], slices.images[train[index[closest]]], distance[closest]),
         "The samples that lie nearest to a training slice, that slice, and the difference (distance below).",
-        f"Seven samples with distances from {distance[closest][0]:.2f} to {distance[closest][-1]:.2f}.",
+        f"{len(closest)} samples with distances from {distance[closest][0]:.2f} to {distance[closest][-1]:.2f}.",
     ))  # fmt: skip
 
 # %%
 if prior is not None:
     display(figures.show(
-        study, "distances", draw.distances(distance, held_out),
-        "Distance to the nearest training slice (Euclidean, at 64 pixels): of samples, and of slices of test people.",
-        f"Samples: median {np.median(distance):.2f}, smallest {distance.min():.2f}. Test people: median "
-        f"{np.median(held_out):.2f}, smallest {held_out.min():.2f}.",
+        study, "distances",
+        draw_samples.distances(near, compared.held_pixels, compared.held_codes, memory["threshold"]),
+        "Distance to the nearest training slice, by pixels and by codes: of samples, and of slices of test people.",
+        f"By pixels, samples have a median of {np.median(distance):.2f} and held-out people of "
+        f"{np.median(compared.held_pixels):.2f}; by codes {np.median(near['code_distance']):.2f} and "
+        f"{np.median(compared.held_codes):.2f}.",
+    ))  # fmt: skip
+    runs = memory["longest_run"]
+    print(f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
+          f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}.")
+    print(memory["verdict"])  # fmt: skip
+
+# %% [markdown]
+# ## Temperature
+#
+# Dividing the logits by a temperature below 1 makes each choice safer. *What to look for.* Cooler samples look cleaner
+# and are more alike, and their anatomy drifts to what is most common; warmer ones are more varied and fall apart. A
+# temperature chosen for looks alone would hide this, so all measures stand side by side; dashed green is real.
+
+# %%
+if prior is not None:
+    heated, shown = evaluation.temperatures(study, compared, vqvae, prior, images, drawn, told)
+    real = {"pair_ms_ssim": pairs["real"], "ventricles": means["real"]["ventricles"][0]}
+    display(figures.show(
+        study, "temperature", draw_samples.temperature(heated, real),
+        "What the temperature does to up to 64 samples. Green: real slices. Red: the suspects that chance allows.",
+        "; ".join(f"T {row['temperature']:g}: AUC {row['auc']:.2f}, pairs {row['pair_ms_ssim']:.2f}" for row in heated),
+    ))  # fmt: skip
+    display(figures.show(
+        study, "temperature-samples", draw_samples.by_temperature(shown),
+        "The first samples at each temperature; a column has the same noise.",
+        f"{len(shown)} rows of samples, from {min(shown):g} to {max(shown):g}.",
+    ))  # fmt: skip
+
+# %% [markdown]
+# ## Completing half a brain
+#
+# A prior over codes can do more than draw from nothing. Given the upper half, it draws lower halves that go with it.
+# *What to look for.* Each continues the outline and the ventricles where the given half ends. They differ from each
+# other and from the truth: the half that is given does not decide the rest.
+
+# %%
+if prior is not None:
+    told_all = stages.conditions(slices, study.recipe.prior.condition)[2]
+    rows, completed = evaluation.completions(study, slices, vqvae, prior, codes, told_all)
+    display(figures.show(
+        study, "completions", draw_samples.completions(slices.images[rows], completed),
+        "Test slices whose lower half was taken away, five completions of each, and the slice itself.",
+        f"{len(rows)} rows: the given half, {completed.shape[1]} completions, the slice.",
     ))  # fmt: skip
 
 # %% [markdown]
@@ -224,11 +456,36 @@ seconds = {"vqvae": summary["seconds"], "evaluation": round(time.monotonic() - b
 parts = {}
 if prior is not None:
     seconds["prior"] = prior_summary["seconds"]
-    parts = {"prior": prior_result, "samples": {"count": len(images), "seconds": round(drawing, 2)},
-             "likelihood": likelihood}  # fmt: skip
-    if prior.slices:
-        parts["samples"]["position_agreement"] = agreement
+    samples = {
+        "count": len(images), "seconds": round(drawing, 2),
+        "two_sample_auc": judged["two_sample_auc"]["samples against test slices"],
+        "pair_ms_ssim": judged["pair_ms_ssim"], "memorised_fraction": memory["memorised_fraction"],
+        **({"position_agreement": right_place} if prior.slices else {}),
+    }  # fmt: skip
+    parts = {"prior": prior_result, "samples": samples, "likelihood": likelihood}
 document = stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
 figures.table(
     ("", "images", "people"), [(split, c["images"], c["people"]) for split, c in slices.counts().items()], "Data"
 )
+
+# %% [markdown]
+# ## What next, and why not a GAN
+#
+# *What went wrong* stands in the sections above: the tissue that is served worst, the worst slices, what gives samples
+# away. What to try, in the order of what it promises: more people, since a prior that has learned its training people
+# by heart gains nothing from more layers; a second, coarser grid of codes, so that the outline is settled before the
+# details (VQ-VAE-2, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446)); a prior with attention, where there is none.
+#
+# *Why not a GAN?* An adversarial loss would sharpen the decoder, and the classifier above would find samples harder to
+# tell. But it sharpens by inventing: texture that no scanner saw, in places where a reader looks for lesions. A GAN has
+# no likelihood, so that neither the ladder of notebook 3, nor the gap between training and unseen people, nor the bound
+# above could be stated, and people whom it never draws would go unnoticed. On slices of patients, a reconstruction that
+# is visibly smooth is the honest kind of wrong.
+
+# %% [markdown]
+# ## Key to the blind panel
+
+# %%
+if prior is not None:
+    numbers = [str(number) for number in np.flatnonzero(is_new) + 1]
+    display(figures.folded("Show the key", f"Generated: {', '.join(numbers)}. All others are slices of test people."))

@@ -61,6 +61,26 @@ def test_cards_do_without_missing_figures():
     assert report_html.cards(one) == [("Test SSIM", "0.934", "95% interval 0.900 to 0.950")]
 
 
+def test_warnings_are_honest_or_absent():
+    score = {"mean": 0.9, "low": 0.89, "high": 0.91}
+    good = {
+        "vqvae": {"ssim_foreground": score, "codebook_usage": 0.9, "epochs": {"done": 3, "planned": 3}},
+        "baselines": {"mean_image": {"ssim_foreground": 0.5}, "webp": {"ssim_foreground": 0.99, "bits_per_pixel": 1}},
+        "prior": {"bits_per_code": {"test": 3.0}, "baselines_bits_per_code": {"position_unigram": 4.0}},
+    }
+    assert report_html.warnings(good, {"kind": "none", "verdict": "fine"}) == [] == report_html.warnings({}, {})
+    bad = {
+        "data": {"checks": {"warnings": ["people in two splits"]}},
+        "vqvae": {"ssim_foreground": score, "codebook_usage": 0.1, "epochs": {"done": 2, "planned": 9}},
+        "baselines": {"mean_image": {"ssim_foreground": 0.895}},
+        "prior": {"bits_per_code": {"test": 5.0}, "baselines_bits_per_code": {"position_unigram": 4.0}},
+    }
+    found = report_html.warnings(bad, {"kind": "copies", "verdict": "It copies."})
+    for part in ("two splits", "0.895", "10%", "2 of 9", "5.00 bits", "It copies."):
+        assert sum(part in sentence for sentence in found) == 1
+    assert len(found) == 6
+
+
 def test_markdown_maths_headings_and_badges():
     contents = []
     text = report_html._markdown(

@@ -104,7 +104,8 @@ def compress(image, codec, quality):
     """
     grey = image.shape[-1] == 1
     picture, buffer = Image.fromarray(image[..., 0] if grey else image), io.BytesIO()
-    picture.save(buffer, codec.upper(), quality=quality)
+    # One thread: a slice is too small to share, and the bytes are the same.
+    picture.save(buffer, codec.upper(), quality=quality, **({"max_threads": 1} if codec == "avif" else {}))
     content = buffer.getvalue()
     decoded = np.asarray(Image.open(buffer).convert("L" if grey else "RGB"))
     return len(content), _payload(content, codec), decoded.reshape(image.shape)

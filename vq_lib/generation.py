@@ -106,6 +106,8 @@ def tissue_thresholds(images):
 
     inside = heads(images)
     levels = np.concatenate([image[head] for image, head in zip(_grey(images), inside, strict=True)])
+    if np.unique(levels).size < 3:
+        return 85.0, 170.0
     return tuple(float(level) for level in threshold_multiotsu(levels, 3))
 
 
@@ -126,7 +128,7 @@ def tissues(images, thresholds):
 
 
 def anatomy(classes):
-    """Measures of heads from their tissue classes (N, H, W): `{name: (N,) shares of the head}`, NaN without one.
+    """Measures of heads from their tissue classes (N, H, W): `{name: (N,) shares of the head}`, 0 without one.
 
     The ventricles are the fluid that lies further from the head's outline than 0.35 of the deepest point: the fluid
     around the brain lies nearer.
@@ -138,8 +140,7 @@ def anatomy(classes):
         depth = ndimage.distance_transform_edt(image > 0)
         deep[i] = ((image == 1) & (depth > 0.35 * depth.max())).sum()
     measures["ventricles"] = deep / sizes
-    empty = ~(classes > 0).any(axis=(1, 2))
-    return {name: np.where(empty, np.nan, values) for name, values in measures.items()}
+    return measures
 
 
 def _grey(images):

@@ -33,6 +33,8 @@ def render(study, notebooks):
 
     executed = [nbformat.read(path, as_version=4) for path in notebooks]
     metrics = read_json(study.metrics, "notebook 04") if study.metrics.exists() else {}
+    verdict = study.evaluation / "memorisation.json"
+    verdict = read_json(verdict, "notebook 04") if "samples" in metrics and verdict.exists() else {}
     contents, settings = [], ""
     for number, notebook in enumerate(executed, 1):
         # papermill puts the values of this run into a cell of its own after the one with the defaults.
@@ -62,7 +64,7 @@ def render(study, notebooks):
         "title": study.recipe.title,
         "name": study.name,
         "cards": cards(metrics),
-        "warnings": metrics.get("data", {}).get("checks", {}).get("warnings", []),
+        "warnings": warnings(metrics, verdict),
         "contents": contents,
         "settings": settings,
         "provenance": _provenance(metrics.get("provenance", {}), executed, notebooks),
@@ -85,9 +87,47 @@ def cards(metrics):
     if bits := (prior.get("bits_per_code") or {}).get("test"):
         unigram = (prior.get("baselines_bits_per_code") or {}).get("position_unigram")
         found.append(("Bits per code", f"{bits:.2f}", f"per-position unigram: {unigram:.2f}" if unigram else ""))
+    samples = metrics.get("samples") or {}
+    if auc := samples.get("two_sample_auc"):
+        found.append(("Two-sample AUC", f"{auc['mean']:.2f}", "samples against test slices; 0.5: cannot be told apart"))
+    if "memorised_fraction" in samples:
+        found.append(("Suspected copies", f"{samples['memorised_fraction']:.1%}", "of samples; up to 2% by chance"))
     people = [str(data[split]["people"]) for split in ("train", "validation", "test") if split in data]
     if people:
         found.append(("People", " / ".join(people), "train / validation / test"))
+    return found
+
+
+def warnings(metrics, verdict):
+    """What a reader must know before believing any figure, as sentences; an empty list where nothing was found.
+
+    Args:
+        metrics: `metrics.json`. verdict: `memorisation.json`, {} where nothing was generated.
+    """
+    found = list(metrics.get("data", {}).get("checks", {}).get("warnings", []))
+    vqvae, prior = metrics.get("vqvae", {}), metrics.get("prior", {})
+    without = [b for b in metrics.get("baselines", {}).values() if "bits_per_pixel" not in b]
+    if "ssim_foreground" in vqvae and without:
+        best = max(b["ssim_foreground"] for b in without)
+        if vqvae["ssim_foreground"]["low"] <= best:
+            found.append(
+                f"The foreground SSIM is no better than {best:.3f}, which a prediction without a model reaches."
+            )
+    if vqvae.get("codebook_usage", 1) < 0.5:
+        found.append(
+            f"Only {vqvae['codebook_usage']:.0%} of the codes are used on test people: the codebook collapsed."
+        )
+    for name, part in (("VQ-VAE", vqvae), ("prior", prior)):
+        epochs = part.get("epochs", {"done": 0, "planned": 0})
+        if epochs["done"] < epochs["planned"]:
+            found.append(f"The {name} was trained for {epochs['done']} of {epochs['planned']} planned epochs.")
+    bits = prior.get("bits_per_code", {})
+    unigram = prior.get("baselines_bits_per_code", {}).get("position_unigram")
+    if bits and unigram and bits["test"] >= unigram:
+        found.append(f"The prior needs {bits['test']:.2f} bits a code and a table of frequencies for each cell "
+                     f"{unigram:.2f}: it knows nothing of how codes go together.")  # fmt: skip
+    if verdict.get("kind", "none") != "none":
+        found.append(verdict["verdict"])
     return found
 
 

@@ -274,7 +274,7 @@ class Prior(PriorModel):
 class Evaluation(Section):
     """What notebook 04 draws and counts."""
 
-    samples: Positive = Field(64, description="images to generate")
+    samples: Annotated[int, Field(ge=2)] = Field(128, description="images to generate")
     temperature: Annotated[float, Field(gt=0)] = 1.0
     top_k: Positive | None = Field(None, description="draw only from so many most likely codes; none: from all")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(

@@ -129,6 +129,11 @@ def _number(text):
         return text in {"", "–"}
 
 
+def folded(summary, text):
+    """Text that the reader has to unfold."""
+    return Html(f"<details><summary>{html.escape(summary)}</summary><p>{html.escape(text)}</p></details>", text)
+
+
 def warning(text):
     """A red box: something that the reader of the report must know."""
     style = "border-left:4px solid #b00020;padding:.5em 1em;color:#b00020"

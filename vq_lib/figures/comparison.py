@@ -14,6 +14,15 @@ def _look(number):
     return {"color": CYCLE[number % len(CYCLE)], "ls": STYLES[number // len(CYCLE) % len(STYLES)]}
 
 
+def _plain(axes):
+    """Label a logarithmic axis of minutes with 0.5, 2, 10 rather than powers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def rate_distortion(reports, systems):
     """Quality over rate: a report's two points, the codecs beside it, and published systems' own figures."""
     figure, both = figures.new(9.2, 4, columns=2, sharex=True)
@@ -54,8 +63,9 @@ def training(reports):
             bits.plot(prior["epoch"], np.array(prior["val_loss"]) / np.log(2), marker=".", ms=4, **look)
         if vqvae or prior:
             ssim.plot([], [], label=report.name, **look)
-    ssim.set(title="Validation SSIM", xlabel="minutes", xscale="log")
-    foreground.set(title="Validation foreground SSIM", xlabel="minutes", xscale="log")
+    for axes, name in ((ssim, "SSIM"), (foreground, "foreground SSIM")):
+        axes.set(title=f"Validation {name}", xlabel="minutes", xscale="log")
+        _plain(axes)
     bits.set(title="Prior, validation bits per code", xlabel="epoch")
     bits.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = ssim.get_legend_handles_labels()
@@ -81,6 +91,7 @@ def cost(reports):
         points.annotate(report.name, (max(total, 0.01), score), (6, 4), textcoords="offset points", fontsize=7.5)
     points.set(xlabel="minutes of training", ylabel="foreground SSIM", xscale="log")
     points.margins(x=0.25, y=0.2)
+    _plain(points)
     return figure
 
 

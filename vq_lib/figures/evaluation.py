@@ -133,7 +133,7 @@ CODEC_COLOURS = {"jpeg": "#8A8A8A", "webp": "#E69F00", "avif": "#CC79A7"}
 
 def rate_distortion(rows):
     """SSIM and foreground SSIM over bits per pixel: codecs' curves with and without container, this model's points."""
-    figure, both = figures.new(9, 3.6, columns=2, sharex=True)
+    figure, both = figures.new(9, 3.9, columns=2, sharex=True)
     own = [row for row in rows if row["codec"] not in NAMES]
     reach = max(max(row["bits_per_pixel"] for row in own) * 2.2, 0.9)
     for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
@@ -149,7 +149,8 @@ def rate_distortion(rows):
         lowest = min(row[score] for row in rows if row["bits_per_pixel_payload"] <= reach)
         axes.set(title=title, xlabel="bits per pixel", xlim=(0, reach), ylim=(max(lowest - 0.03, 0), 1))
     both[0].plot([], [], color="#666666", ls=":", lw=1.2, label="without the container's bytes")
-    both[0].legend(loc="lower right", fontsize=8)
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

@@ -32,7 +32,7 @@ def anatomy(measures):
     for axis, name in zip(axes, names, strict=True):
         for kind, found in measures.items():
             label, colour = KINDS[kind]
-            values = np.sort(found[name][~np.isnan(found[name])])
+            values = np.sort(found[name])
             axis.plot(values, np.arange(1, len(values) + 1) / len(values), color=COLOURS[colour], label=label,
                       ls="--" if kind == "reconstructed" else "-")  # fmt: skip
         axis.set(title=name, xlabel="share of the head", ylim=(0, 1))

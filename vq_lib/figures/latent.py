@@ -27,15 +27,15 @@ def usage(latent, tissues, shown=96):
     figure, (tissue, position, spread) = figures.new(9.2, 3.1, columns=3, width_ratios=(1.4, 1.4, 1))
     colours = ("#333333", "#56B4E9", "#E69F00", "#009E73")
     share = latent["by_tissue"][:, few] / np.maximum(latent["by_tissue"][:, few].sum(axis=0), 1)
+    share = share[:, np.lexsort((-share.max(axis=0), share.argmax(axis=0)))]
     tissue.stackplot(np.arange(1, len(few) + 1), share, colors=colours, labels=tissues, step="mid", lw=0)
-    tissue.set(title="Tissue under each code", xlabel="codes by rank", ylim=(0, 1), xlim=(1, max(len(few), 2)))
+    tissue.set(title="Tissue under each code", xlabel="codes, by tissue", ylim=(0, 1), xlim=(1, max(len(few), 2)))
     tissue.legend(fontsize=7, loc="lower left", facecolor="white", frameon=True, framealpha=0.85)
-    counts = latent["by_position"][:, few].T
-    picture = position.pcolormesh(latent["positions"], np.arange(1, len(few) + 1),
-                                  np.log10(counts + 1), cmap="magma", shading="nearest", rasterized=True)  # fmt: skip
+    places = latent["positions"]
+    picture = position.imshow(np.log10(latent["by_position"][:, few].T + 1), cmap="magma", aspect="auto",
+                              extent=(places[0] - 0.5, places[-1] + 0.5, len(few) + 0.5, 0.5))  # fmt: skip
     figure.colorbar(picture, ax=position, label="log10 (1 + cells)")
     position.set(title="Codes over the head", xlabel="slice position", ylabel="codes by rank")
-    position.invert_yaxis()
     position.grid(False)
     spread.barh(tissues, [_perplexity(row) for row in latent["by_tissue"]], color=colours, height=0.65)
     spread.set(title="Perplexity in each", xlabel="codes in even use")

@@ -1,0 +1,115 @@
+"""The page that sets reports side by side: what it is written from, and that no report can break it."""
+
+import json
+import shutil
+
+import bs4
+import pytest
+
+from vq_lib import comparison
+from vq_lib.study import REPOSITORY
+
+
+def score(mean):
+    return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
+
+
+def metrics(name, ssim, prior=True):
+    document = {
+        "report": name,
+        "provenance": {
+            "recipe_sha256": "0" * 64, "data_fingerprint": "1" * 64, "commit": "abc", "backend": "tensorflow",
+            "device": "CPU, 2 cores", "precision": "float32", "seconds": {"vqvae": 90.0, "prior": 30.0},
+        },
+        "data": {"test": {"images": 32, "people": 2}},
+        "vqvae": {
+            "ssim": score(ssim), "ssim_foreground": score(ssim - 0.05), "psnr": score(30), "bits_per_pixel": 0.5,
+            "parameters": {"encoder": 10, "decoder": 20}, "images_per_second": 9.0, "epochs": {"done": 2, "planned": 3},
+        },
+        "baselines": {
+            "mean_image": {"ssim": 0.6, "ssim_foreground": 0.4, "psnr": 20.0},
+            "webp": {"ssim": 0.8, "ssim_foreground": 0.7, "psnr": 25.0, "bits_per_pixel": 0.4},
+        },
+    }  # fmt: skip
+    if prior:
+        document["prior"] = {
+            "name": "pixelcnn", "bits_per_code": {"train": 3.0, "test": 3.3}, "bits_per_pixel": 0.2, "parameters": 5,
+            "baselines_bits_per_code": {"position_unigram": 4.0}, "epochs": {"done": 2, "planned": 2},
+        }  # fmt: skip
+        document["samples"] = {
+            "count": 4, "seconds": 2.0, "two_sample_auc": score(0.9), "memorised_fraction": 0.015,
+            "pair_ms_ssim": {"generated": 0.4, "real": 0.35},
+        }  # fmt: skip
+    return document
+
+
+@pytest.fixture
+def reports(tmp_path):
+    """Three reports, one of them without a prior, and one that is broken."""
+    for name, ssim, prior in (("one", 0.9, True), ("mine & <more>", 0.8, False), ("two", 0.93, True)):
+        (tmp_path / name).mkdir()
+        text = json.dumps(metrics(name, ssim, prior))
+        (tmp_path / name / "metrics.json").write_text(text, encoding="utf-8")
+    (tmp_path / "one" / "history-vqvae.csv").write_text(
+        "epoch,seconds,val_ssim,val_ssim_foreground\n1,30,0.8,0.7\n2,60,0.9,0.8\n"
+    )
+    (tmp_path / "one" / "history-prior.csv").write_text("epoch,seconds,loss,val_loss\n1,9,3,3\n2,18,2.5,2.6\n")
+    (tmp_path / "one" / "sweep.csv").write_text("change,ssim,ssim_foreground\nthe recipe,0.8,0.7\nsilu,0.81,0.72\n")
+    (tmp_path / "one" / "sweep.yaml").write_text("points: {}\nconclusion: silu helps\n")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "metrics.json").write_text('{"report": "broken"')
+    shutil.copy(REPOSITORY / "reports" / "published.yaml", tmp_path)
+    return tmp_path
+
+
+def test_all_reports_are_on_the_page(reports):
+    assert comparison.write(reports)
+    text = (reports / "index.html").read_text(encoding="utf-8")
+    soup = bs4.BeautifulSoup(text, "html.parser")
+    assert [link["href"] for link in soup.select("ul.reports a")] == [
+        "mine%20%26%20%3Cmore%3E/report.html", "one/report.html", "two/report.html"
+    ]  # fmt: skip
+    first = soup.find("table").find_all("tr")[1:]
+    assert [row.th.get_text() for row in first] == ["mine & <more>", "one", "two"]
+    assert "0.900 (0.890–0.910)" in first[1].get_text() and "0.500 / 0.200" in first[1].get_text()
+    assert "0.90 (0.89–0.91)" in soup.find(id="generation").get_text()
+    assert "reports/broken/metrics.json could not be read" in soup.header.get_text()
+    assert "silu helps" in soup.find(id="sweeps").get_text()
+    assert "SSIM 0.8575" in soup.find(id="systems").get_text()
+    shown = [figure["id"] for figure in soup.select("figure")]
+    assert shown == ["figure-rate-distortion", "figure-training", "figure-cost", "figure-sweep-one"]
+
+
+def test_the_page_loads_nothing_and_says_everything_twice(reports):
+    comparison.write(reports)
+    text = (reports / "index.html").read_text(encoding="utf-8")
+    soup = bs4.BeautifulSoup(text, "html.parser")
+    assert len(text) < 8_000_000 and not soup.find_all(["script", "iframe", "object"])
+    assert all(image["src"].startswith("data:image/") and image["alt"] for image in soup.find_all("img"))
+    assert "url(" not in soup.style.get_text() and "@import" not in soup.style.get_text()
+    identifiers = [tag["id"] for tag in soup.select("[id]")]
+    assert len(identifiers) == len(set(identifiers))
+    assert {link["href"][1:] for link in soup.select('nav a[href^="#"]')} <= set(identifiers)
+    assert str(reports) not in text and soup.html["lang"] == "en"
+
+
+def test_the_same_files_give_the_same_bytes_and_no_second_write(reports):
+    assert comparison.write(reports)
+    first = (reports / "index.html").read_bytes()
+    assert not comparison.write(reports)
+    assert comparison.page(reports).encode() == first
+    one = json.loads((reports / "one" / "metrics.json").read_text())
+    one["vqvae"]["ssim"] = score(0.5)
+    (reports / "one" / "metrics.json").write_text(json.dumps(one))
+    assert comparison.write(reports) and (reports / "index.html").read_bytes() != first
+
+
+def test_a_folder_without_reports_has_a_page_that_says_so(tmp_path):
+    comparison.write(tmp_path)
+    assert "No report is finished yet" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_published_systems_have_a_recipe_here():
+    systems = comparison.published(REPOSITORY / "reports")
+    assert len(systems) == 5
+    assert all((REPOSITORY / "reports" / system["recipe"] / "recipe.yaml").exists() for system in systems)

@@ -1,0 +1,114 @@
+"""What notebook 04 measures, on small hand-made slices."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vq_lib import evaluation, metrics
+from vq_lib.data import Slices, cohort, masks
+
+
+def people(count=3, positions=4, size=32):
+    slices = cohort.make({"train": count, "test": count}, slices=positions, size=size, progress=False)
+    return slices, slices.where("test")
+
+
+def test_another_person_is_another_one_at_the_same_position():
+    slices, test = people()
+    other = test[evaluation.another_person(slices, test)]
+    assert (slices.person[other] != slices.person[test]).all()
+    np.testing.assert_array_equal(slices.position[other], slices.position[test])
+    assert np.unique(other).size == len(test)
+
+
+def test_scores_by_class_are_means_of_the_map():
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 256, (2, 24, 24, 1)).astype(np.uint8)
+    outputs = np.clip(inputs / 255 + rng.normal(0, 0.1, inputs.shape), 0, 1).astype(np.float32)
+    classes = (inputs[..., 0] / 255 > metrics.FOREGROUND).astype(int)
+    found = metrics.ssim_by_class(inputs, outputs, classes, 3)
+    np.testing.assert_allclose(found[:, 1], metrics.ssim(inputs, outputs)[1], atol=1e-6)
+    assert np.isnan(found[:, 2]).all()
+    share = classes.mean(axis=(1, 2))
+    whole = found[:, 0] * (1 - share) + found[:, 1] * share
+    np.testing.assert_allclose(whole, metrics.ssim_by_class(inputs, outputs, np.zeros_like(classes), 1)[:, 0])
+
+
+def test_masks_are_found_by_their_names(tmp_path):
+    levels = np.array([[0, 85], [170, 255]], np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    folder = tmp_path / "data" / "keras_png_slices_seg_test"
+    folder.mkdir(parents=True)
+    Image.fromarray(levels).save(folder / "seg_441_slice_3.nii.png")
+    source = np.array(["data/keras_png_slices_test/case_441_slice_3.nii.png"])
+    image = np.zeros((1, 8, 8, 1), np.uint8)
+    text = np.array([""])
+    slices = Slices(image, text, np.array([3]), text, np.array(["test"]), source)
+    found = masks.tissues(SimpleNamespace(data_folder=tmp_path), slices, np.array([0]))
+    np.testing.assert_array_equal(found[0], np.array([[0, 1], [2, 3]]).repeat(4, axis=0).repeat(4, axis=1))
+    assert masks.tissues(SimpleNamespace(data_folder=None), slices, np.array([0])) is None
+    (folder / "seg_441_slice_3.nii.png").unlink()
+    assert masks.tissues(SimpleNamespace(data_folder=tmp_path), slices, np.array([0])) is None
+
+
+def test_rate_distortion_has_falling_error_and_this_models_points(tmp_path):
+    slices, test = people()
+    inputs = slices.images[test]
+    scores = {name: np.full(len(test), 0.5) for name in ("ssim", "ssim_foreground", "psnr")}
+    rows = evaluation.rate_distortion(SimpleNamespace(evaluation=tmp_path), inputs, scores, 0.5, 0.2)
+    webp = [row for row in rows if row["codec"] == "webp"]
+    assert len(webp) == len(evaluation.QUALITIES) and webp[-1]["ssim"] > webp[0]["ssim"]
+    assert all(row["bits_per_pixel_payload"] < row["bits_per_pixel"] for row in webp)
+    assert [(row["codec"], row["bits_per_pixel"], row["ssim"]) for row in rows[-2:]] == [
+        ("fixed-length codes", 0.5, 0.5), ("prior's code length", 0.2, 0.5)
+    ]  # fmt: skip
+    assert len((tmp_path / "rate-distortion.csv").read_text().splitlines()) == len(rows) + 1
+
+
+def test_panel_mixes_and_remembers(tmp_path):
+    real, new = np.zeros((20, 4, 4, 1), np.uint8), np.full((30, 4, 4, 1), 255, np.uint8)
+    study = SimpleNamespace(evaluation=tmp_path, recipe=SimpleNamespace(evaluation=SimpleNamespace(seed=0)))
+    mixed, is_new = evaluation.panel(study, real, new)
+    assert len(mixed) == 24 and is_new.sum() == 12
+    np.testing.assert_array_equal(mixed[:, 0, 0, 0] == 255, is_new)
+    assert 0 < is_new[:12].sum() < 12
+    first = (tmp_path / "panel.npz").read_bytes()
+    evaluation.panel(study, real, new)
+    assert (tmp_path / "panel.npz").read_bytes() == first
+
+
+@pytest.fixture
+def model():
+    """A VQ-VAE as far as `latent` knows one: four codes, told apart by the mean of a patch."""
+    import keras
+
+    def encode(images):
+        means = np.asarray(images, np.float32).reshape(len(images), 8, 4, 8, 4).mean(axis=(2, 4))
+        return (means // 64).astype(np.int32)
+
+    layer = keras.layers.AveragePooling2D(4)
+    encoder = keras.Sequential([keras.Input((32, 32, 1)), layer])
+    return SimpleNamespace(
+        grid=(8, 8),
+        quantizer=SimpleNamespace(codes=4, encode=lambda x: x[..., 0] // 64),
+        encoder=encoder,
+        decode=lambda codes: np.asarray(codes, np.float32).repeat(4, 1).repeat(4, 2)[..., None] / 4,
+        encode=encode,
+    )
+
+
+def test_latent_counts_and_patches(tmp_path, model):
+    slices, test = people()
+    codes = model.encode(slices.images[..., 0])
+    outputs = model.decode(codes[test])
+    classes = np.zeros((len(test), 32, 32), np.uint8)
+    found = evaluation.latent(SimpleNamespace(evaluation=tmp_path), slices, model, codes, outputs, classes, steps=3)
+    np.testing.assert_array_equal(found["counts"], np.bincount(codes[test].ravel(), minlength=4))
+    np.testing.assert_array_equal(found["by_tissue"][0], found["counts"])
+    np.testing.assert_array_equal(found["by_position"].sum(axis=0), found["counts"])
+    for code in np.flatnonzero(found["counts"]):  # a code's own cell, in the middle, shows that code
+        np.testing.assert_allclose(found["patches"][code][4:8, 4:8], code / 4)
+    assert np.isnan(found["patches"][found["counts"] == 0]).all()
+    assert found["walk"].shape == (2, 3, 32, 32, 1)
+    np.testing.assert_allclose(found["walk"][0, 0], outputs[len(test) // 2], atol=1e-6)
