@@ -37,6 +37,12 @@ def card(study, metrics, acknowledgement):
         prior_row = f"| `prior.keras` | {prior['name']} over the codes; {prior['parameters']:,} parameters |\n"
         prior_bits = (f" The prior needs {prior['bits_per_code']['test']:.2f} bits a code, where frequencies of each "
                       f"grid cell need {prior['baselines_bits_per_code']['position_unigram']:.2f}.")  # fmt: skip
+    samples = metrics.get("samples", {})
+    if "two_sample_auc" in samples:
+        auc, suspects = samples["two_sample_auc"]["mean"], samples["memorised_fraction"]
+        prior_bits += (f" A classifier tells {samples['count']} samples from test slices with an AUC of {auc:.2f} "
+                       f"(0.5: not at all); {suspects:.1%} of them lie suspiciously near to a training slice, as up to "
+                       "2% of unseen people's slices do.")  # fmt: skip
     return TEMPLATE.format(
         title=recipe.title, name=study.name, size=recipe.data.size, grid=f"{side}×{side}", codes=recipe.vqvae.codes,
         parameters=sum(vqvae["parameters"].values()), prior_row=prior_row, commands="\n".join(commands),

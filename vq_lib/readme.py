@@ -1,8 +1,9 @@
-"""`make readme`: the README's table of results, written from the published `metrics.json` files."""
+"""`make readme`: the README's table of results and `reports/index.html`, from the published `metrics.json` files."""
 
 import json
 import re
 
+from vq_lib import comparison
 from vq_lib.study import REPOSITORY
 
 BEGIN, END = "<!-- results: written by make readme -->", "<!-- end of results -->"
@@ -52,3 +53,4 @@ def written():
 
 if __name__ == "__main__":
     (REPOSITORY / "README.md").write_text(written(), encoding="utf-8")
+    comparison.write()
