@@ -280,11 +280,19 @@ if prior is not None and prior.conditional:
 # %% [markdown]
 # ### Can you tell them apart?
 #
+# The decoder gives the *mean* of $p(x \mid z)$, and a mean is smooth. A draw from the whole model is
+#
+# $$x = m + s(m)\,w,$$
+#
+# $m$ the decoded image, $s$ the standard deviation of what the codes leave out at each grey level, and $w$ noise with
+# its power spectrum, both fitted on the validation people. So the generated slices below have **grain**, as scans have.
+#
 # Before reading on: which of these are real? The key is at the end of the report.
 
 # %%
 if prior is not None:
-    mixed, is_new = evaluation.panel(study, inputs, images)
+    grain = evaluation.grain(study, slices, vqvae, codes)
+    mixed, is_new = evaluation.panel(study, inputs, grain.draw(images, study.recipe.evaluation.seed))
     display(figures.show(
         study, "blind-panel", draw_samples.panel(mixed),
         "Real slices of test people and generated ones in random order. The key is at the end of the report.",
@@ -300,13 +308,14 @@ if prior is not None:
 # always can (Lopez-Paz and Oquab 2017, [arXiv 1610.06545](https://arxiv.org/abs/1610.06545)). This needs no network
 # trained elsewhere, as the Fréchet distance does, and no ten thousand samples to be unbiased.
 #
-# *What to look for.* The last row is the floor, two halves of the real people. Reconstructions against slices: what the
-# decoder's smoothness gives away. Samples against reconstructions: what the *prior* gets wrong, since both come from
-# the same decoder.
+# *What to look for.* The last row is the floor, two halves of the real people. The first is the whole model's figure.
+# Samples against reconstructions, both with grain or both without: what the *prior* gets wrong, since both come from
+# the same decoder. Against test slices without grain, the decoder's smoothness alone gives every image away, however
+# good its SSIM.
 
 # %%
 if prior is not None:
-    compared = evaluation.Reference(study, slices, codes, inputs, outputs, tissue["thresholds"])
+    compared = evaluation.Reference(study, slices, codes, inputs, outputs, tissue["thresholds"], grain)
     judged, anatomy = evaluation.generated(study, compared, images)
     auc = judged["two_sample_auc"]
     display(figures.show(
@@ -316,8 +325,8 @@ if prior is not None:
         "; ".join(f"{name} {value['mean']:.2f}" for name, value in auc.items()),
     ))  # fmt: skip
     pairs = judged["pair_ms_ssim"]
-    print(f"Mean MS-SSIM of 200 random pairs: samples {pairs['generated']:.3f}, real slices {pairs['real']:.3f}. "
-          f"Samples are {'less' if pairs['generated'] > pairs['real'] else 'more'} varied than people.")  # fmt: skip
+    print(f"Mean MS-SSIM of 200 random pairs: samples with grain {pairs['generated']:.3f}, people {pairs['real']:.3f}.")
+    print(f"Samples are {'less' if pairs['generated'] > pairs['real'] else 'more'} varied than people.")
 
 # %% [markdown]
 # ### Is the anatomy right?
@@ -390,7 +399,8 @@ if prior is not None:
     real = {"pair_ms_ssim": pairs["real"], "ventricles": means["real"]["ventricles"][0]}
     display(figures.show(
         study, "temperature", draw_samples.temperature(heated, real),
-        "What the temperature does to up to 64 samples. Green: real slices. Red: the suspects that chance allows.",
+        "What the temperature does to up to 64 samples (the first two with grain). Green: real slices. Red: the "
+        "suspects that chance allows.",
         "; ".join(f"T {row['temperature']:g}: AUC {row['auc']:.2f}, pairs {row['pair_ms_ssim']:.2f}" for row in heated),
     ))  # fmt: skip
     display(figures.show(
@@ -458,7 +468,8 @@ if prior is not None:
     seconds["prior"] = prior_summary["seconds"]
     samples = {
         "count": len(images), "seconds": round(drawing, 2),
-        "two_sample_auc": judged["two_sample_auc"]["samples against test slices"],
+        "two_sample_auc": auc["samples with grain against test slices"],
+        "two_sample_auc_without_grain": auc["samples against test slices"],
         "pair_ms_ssim": judged["pair_ms_ssim"], "memorised_fraction": memory["memorised_fraction"],
         **({"position_agreement": right_place} if prior.slices else {}),
     }  # fmt: skip

@@ -39,10 +39,11 @@ def card(study, metrics, acknowledgement):
                       f"grid cell need {prior['baselines_bits_per_code']['position_unigram']:.2f}.")  # fmt: skip
     samples = metrics.get("samples", {})
     if "two_sample_auc" in samples:
-        auc, suspects = samples["two_sample_auc"]["mean"], samples["memorised_fraction"]
-        prior_bits += (f" A classifier tells {samples['count']} samples from test slices with an AUC of {auc:.2f} "
-                       f"(0.5: not at all); {suspects:.1%} of them lie suspiciously near to a training slice, as up to "
-                       "2% of unseen people's slices do.")  # fmt: skip
+        auc, decoded = (samples[name]["mean"] for name in ("two_sample_auc", "two_sample_auc_without_grain"))
+        prior_bits += (f" A classifier tells {samples['count']} samples with grain from test slices with an AUC of "
+                       f"{auc:.2f} (0.5: not at all), and samples as they are decoded with {decoded:.2f}; "
+                       f"{samples['memorised_fraction']:.1%} of them lie suspiciously near to a training slice, as up "
+                       "to 2% of unseen people's slices do.")  # fmt: skip
     return TEMPLATE.format(
         title=recipe.title, name=study.name, size=recipe.data.size, grid=f"{side}×{side}", codes=recipe.vqvae.codes,
         parameters=sum(vqvae["parameters"].values()), prior_row=prior_row, commands="\n".join(commands),

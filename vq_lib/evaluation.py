@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from vq_lib import baselines, files, generation, memorisation, metrics, sampling
 from vq_lib.autoencoder import receptive_field
 from vq_lib.data import masks
+from vq_lib.grain import Grain
 
 CLASSES = ("background", *generation.TISSUES)
 QUALITIES = (1, 5, 10, 20, 30, 45, 60, 75, 90)  # of the codecs' curves
@@ -122,6 +123,14 @@ def rate_distortion(study, inputs, scores, fixed, entropy=None):
     return found
 
 
+def grain(study, slices, vqvae, codes):
+    """`grain.npz`: what codes leave out of validation people's slices, as `Grain`."""
+    rows = _spread(slices.where("validation"), 200)
+    found = Grain(np.asarray(slices.images[rows]), vqvae.decode(codes[rows]))
+    _save(study, "grain", scales=found.scales, spectrum=found.spectrum)
+    return found
+
+
 class Reference:
     """What generated images are held against: real test slices and their reconstructions, training slices, codes.
 
@@ -129,15 +138,15 @@ class Reference:
 
     Args:
         codes: of all slices. inputs, outputs: the test slices and their reconstructions.
-        black: bool, cells of the test slices whose receptive field is black.
         thresholds: of the tissues, see `generation.tissue_thresholds`.
+        grain: a `Grain`.
     """
 
-    def __init__(self, study, slices, codes, inputs, outputs, thresholds):
+    def __init__(self, study, slices, codes, inputs, outputs, thresholds, grain):
         test, train = slices.where("test"), slices.where("train")
         people = slices.person[test]
         self.people = people if np.unique(people).size > 1 else np.arange(len(test))
-        self.thresholds, self.inputs = thresholds, inputs
+        self.thresholds, self.inputs, self.grain = thresholds, inputs, grain
         self.reconstructed = np.round(outputs * 255).astype(np.uint8)
         self.real, self.blurred = generation.features(inputs), generation.features(self.reconstructed)
         field = receptive_field(study.recipe.section("vqvae")["encoder"])
@@ -168,24 +177,29 @@ class Reference:
 
 def generated(study, reference, images):
     """`generation.json`: two-sample AUCs, pair MS-SSIM, anatomy of samples and of test slices."""
-    seen, names = generation.features(images), np.arange(len(images))
     people, seed = reference.people, study.recipe.evaluation.seed
-    splits, floor = np.unique(people), []
+    names, splits = np.arange(len(images)), np.unique(people)
+    drawn, redrawn = (reference.grain.draw(some, seed) for some in (images, reference.reconstructed))
+    sets = {"test slices": (reference.real, people), "reconstructions": (reference.blurred, people),
+            "reconstructions with grain": (generation.features(redrawn), people),
+            "samples": (generation.features(images), names),
+            "samples with grain": (generation.features(drawn), names)}  # fmt: skip
+    auc = {}
+    for one, other in (("samples with grain", "test slices"), ("samples with grain", "reconstructions with grain"),
+                       ("samples", "reconstructions"), ("samples", "test slices"),
+                       ("reconstructions", "test slices")):  # fmt: skip
+        (first, first_groups), (second, second_groups) = sets[other], sets[one]
+        auc[f"{one} against {other}"] = generation.two_sample_auc(first, second, first_groups, second_groups, seed=seed)
+    floor = []
     for split in range(10):
         half = np.isin(people, np.random.default_rng([seed, split]).permutation(splits)[: len(splits) // 2])
         if np.unique(people[half]).size > 1:
             pair = reference.real[half], reference.real[~half], people[half], people[~half]
             floor.append(generation.two_sample_auc(*pair, draws=1, seed=split)["mean"])
-    auc = {
-        "samples against test slices": generation.two_sample_auc(reference.real, seen, people, names, seed=seed),
-        "samples against reconstructions": generation.two_sample_auc(reference.blurred, seen, people, names, seed=seed),
-        "reconstructions against test slices": generation.two_sample_auc(reference.real, reference.blurred, people,
-                                                                         people, seed=seed),
-    }  # fmt: skip
     if floor:
         spread = {"mean": float(np.mean(floor)), "low": float(np.min(floor)), "high": float(np.max(floor))}
         auc["test people against other test people"] = spread
-    pairs = {"generated": metrics.pair_similarity(images, seed=seed),
+    pairs = {"generated": metrics.pair_similarity(drawn, seed=seed),
              "real": metrics.pair_similarity(reference.inputs, people, seed=seed)}  # fmt: skip
     kinds = {"real": reference.inputs, "reconstructed": reference.reconstructed, "generated": images}
     measures = {kind: reference.anatomy(some) for kind, some in kinds.items()}
@@ -233,12 +247,13 @@ def temperatures(study, reference, vqvae, prior, images, codes, told, count=64):
             grids = sampling.sample(prior, n, settings.seed, temperature, settings.top_k, settings.top_p,
                                     condition=told[:n])  # fmt: skip
             few = np.round(vqvae.decode(grids) * 255).astype(np.uint8)
-        auc = generation.two_sample_auc(reference.real, generation.features(few), reference.people,
+        with_grain = reference.grain.draw(few, settings.seed)
+        auc = generation.two_sample_auc(reference.real, generation.features(with_grain), reference.people,
                                         np.arange(len(few)), draws=200, seed=settings.seed)  # fmt: skip
         sizes = reference.anatomy(few)
         rows.append({
             "temperature": temperature, "auc": auc["mean"], "auc_low": auc["low"], "auc_high": auc["high"],
-            "pair_ms_ssim": metrics.pair_similarity(few, seed=settings.seed),
+            "pair_ms_ssim": metrics.pair_similarity(with_grain, seed=settings.seed),
             "memorised": float(reference.suspects(reference.neighbours(few, grids)).mean()),
             **{name.replace(" ", "_"): float(values.mean()) for name, values in sizes.items()},
         })  # fmt: skip

@@ -89,7 +89,8 @@ def cards(metrics):
         found.append(("Bits per code", f"{bits:.2f}", f"per-position unigram: {unigram:.2f}" if unigram else ""))
     samples = metrics.get("samples") or {}
     if auc := samples.get("two_sample_auc"):
-        found.append(("Two-sample AUC", f"{auc['mean']:.2f}", "samples against test slices; 0.5: cannot be told apart"))
+        remark = "samples with grain against test slices; 0.5: cannot be told apart"
+        found.append(("Two-sample AUC", f"{auc['mean']:.2f}", remark))
     if "memorised_fraction" in samples:
         found.append(("Suspected copies", f"{samples['memorised_fraction']:.1%}", "of samples; up to 2% by chance"))
     people = [str(data[split]["people"]) for split in ("train", "validation", "test") if split in data]
