@@ -48,6 +48,6 @@ def test_when_the_time_is_nearly_up_the_job_stops_in_order_and_is_queued_again(t
 
 def test_the_profile_names_rules_that_exist():
     profile = yaml.safe_load((FOLDER / "config.yaml").read_text())
-    rules = {line.split()[1].rstrip(":") for line in (REPOSITORY / "reports" / "Snakefile").read_text().splitlines()
-             if line.startswith("rule ")}  # fmt: skip
+    files = [(REPOSITORY / "reports" / name).read_text() for name in ("Snakefile", "sweep.smk")]
+    rules = {line.split()[1].rstrip(":") for line in "\n".join(files).splitlines() if line.startswith("rule ")}
     assert set(profile["set-threads"]) == rules - {"all"} >= set(profile["set-resources"])

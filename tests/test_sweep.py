@@ -14,13 +14,15 @@ from vq_lib.study import Study
 def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
     (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
     (tmp_path / "sweep.yaml").write_text(
-        "overrides: vqvae.epochs=1\npoints:\n  fewer codes: vqvae.codes=4\nconclusion: Few codes.\n", encoding="utf-8"
+        "overrides: vqvae.epochs=1\npoints:\n  fewer codes: vqvae.codes=4\n  more codes: vqvae.codes=12\n"
+        "conclusion: Few codes.\n",
+        encoding="utf-8",
     )
     done = vq_lib("sweep", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     header, rows = sweep.table(Study(str(tmp_path)))
-    assert tuple(header) == sweep.COLUMNS and [row[0] for row in rows] == ["fewer codes"]
-    (point,) = (tmp_path / "run" / "sweep").iterdir()
+    assert tuple(header) == sweep.COLUMNS and [row[0] for row in rows] == ["fewer codes", "more codes"]
+    (point,) = (tmp_path / "run" / "sweep").glob("fewer-codes-*")
     with open(point / "run" / "vqvae" / "history.csv", encoding="utf-8") as file:
         (epoch,) = csv.DictReader(file)
     assert float(rows[0][1]) == pytest.approx(float(epoch["val_ssim"]), abs=1e-4)

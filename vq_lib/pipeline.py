@@ -61,7 +61,8 @@ def build(report, data="", overrides="", force=False, until=None, notebooks=REPO
     with lock(study.run / ".lock", busy):
         _forget_strange(study)
         write_json(study.run / PLAN, _plan(study, signature, Path(notebooks)))
-        failure = _snakemake(study.run, force, until)
+        targets = [f"notebooks/{STAGES[until]}.ipynb"] if until else []
+        failure = snakemake(study.run, "Snakefile", ["--forceall"] * force + targets)
         if failure:
             print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
             return failure["status"]
@@ -117,13 +118,16 @@ def _plan(study, signature, notebooks):
     }
 
 
-def _snakemake(run, force, until):
-    """Run the Snakefile in `run` up to the stage `until`; return None, or `{"status", "sentence"}` of what failed."""
+def snakemake(run, snakefile, arguments=()):
+    """Run a Snakefile of `reports/` in the folder `run`, on its plan; None, or `{"status", "sentence"}` of what failed.
+
+    On this machine, or where the environment's `SNAKEMAKE_PROFILE` sends jobs to.
+    """
     failure = run / FAILURE
     failure.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "vq_lib.pipeline", "--snakefile", str(REPOSITORY / "reports" / "Snakefile"),
+    command = [sys.executable, "-m", "vq_lib.pipeline", "--snakefile", str(REPOSITORY / "reports" / snakefile),
                "--directory", str(run), "--configfile", str(run / PLAN), "--scheduler", "greedy",
-               "--nolock", "--rerun-incomplete", "--nocolor"]  # fmt: skip
+               "--nolock", "--rerun-incomplete", "--nocolor", *arguments]  # fmt: skip
     if not os.environ.get("SNAKEMAKE_PROFILE"):  # a cluster's profile says how many cores a job may have
         command += ["--cores", "all"]
     # The library runs from source in the repository; its own process group lets Ctrl-C reach this process alone,
@@ -131,7 +135,6 @@ def _snakemake(run, force, until):
     environment = {**os.environ, **starter(), "PYTHONUNBUFFERED": "1"}
     sys.stdout.flush()
     with open(run / LOG, "wb") as log:
-        command += ["--forceall"] * force + ([f"notebooks/{STAGES[until]}.ipynb"] if until else [])
         process = subprocess.Popen(command, cwd=run, env=environment, stdin=subprocess.DEVNULL, stderr=log,
                                    start_new_session=True)  # fmt: skip
         try:

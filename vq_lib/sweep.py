@@ -1,19 +1,25 @@
 """`vq-lib sweep`: train the VQ-VAE of a report again with one thing changed at a time, and table what that did.
 
 `reports/<name>/sweep.yaml` names the points and the overrides of each; every point is a report of its own under
-`run/sweep/`, built by the same pipeline up to notebook 02, so that it resumes, and is not trained twice. The scores are
-those of the validation people: the test people choose nothing. The table is `reports/<name>/sweep.csv`.
+`run/sweep/`, built by the same pipeline up to notebook 02, so that it resumes, and is not trained twice. Snakemake runs
+them (`reports/sweep.smk`), here or on a cluster. The scores are those of the validation people: the test people choose
+nothing. The table is `reports/<name>/sweep.csv`.
 """
 
 import csv
+import os
 import re
+import sys
+from pathlib import Path
 
 import pydantic
 import yaml
 
+from vq_lib import data as datasets
 from vq_lib import pipeline, stages
 from vq_lib.errors import UserError
-from vq_lib.files import read_json, whole_file
+from vq_lib.files import lock, read_json, whole_file, write_json
+from vq_lib.processes import end_with_starter
 from vq_lib.study import Study
 
 COLUMNS = ("change", "ssim", "ssim_foreground", "perplexity", "parameters", "images_per_second", "minutes", "epochs")
@@ -44,25 +50,47 @@ def load(study):
 
 
 def run(report, data=""):
-    """Build every point, one after the other, and write the table after each; returns the exit status."""
+    """Build every point and write the table of those that are done; returns the exit status."""
     study = Study(report, data)
     sweep = load(study)
     if sweep is None:
         raise UserError(f"{study.folder} has no sweep.yaml: write one with `points:`, as reports/oasis-best has.")
-    studies = {name: _point(study, name, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
-    rows = []
-    for number, (name, folder) in enumerate(studies.items(), 1):
-        print(f"sweep {number}/{len(studies)}: {name}", flush=True)
-        status = pipeline.build(str(folder), data, until="vqvae")
-        if status:
-            return status
-        rows.append((name, *_result(Study(str(folder), data))))
+    signature = datasets.check(study)
+    points = {name: _point(study, name, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
+    folder = study.run / "sweep"
+    with lock(folder / ".lock", f"The sweep of {study.folder} is being built by another process."):
+        for point in points.values():
+            if not (Study(str(point), data).vqvae / "summary.json").exists():
+                (point / "done").unlink(missing_ok=True)
+        names = [point.name for point in points.values()]
+        plan = {"points": names, "signature": signature, "data": str(study.data_folder or "")}
+        write_json(folder / pipeline.PLAN, plan)
+        failure = pipeline.snakemake(folder, "sweep.smk", ["--keep-going"])
+        done = {name: Study(str(point), data) for name, point in points.items() if (point / "done").exists()}
         with (
             whole_file(study.folder / "sweep.csv") as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as f,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
         ):
-            csv.writer(f).writerows([COLUMNS, *rows])
+            csv.writer(file).writerows([COLUMNS, *((name, *_result(point)) for name, point in done.items())])
+    print(f"{study.folder / 'sweep.csv'} has {len(done)} of {len(points)} points.")
+    if failure:
+        print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
+        return failure["status"]
     return 0
+
+
+def build_point(point):
+    """Build one point, in the folder that `run` has prepared: what a job does."""
+    print(f"sweep: {point}", flush=True)
+    os.environ.pop("SNAKEMAKE_PROFILE", None)  # the point is a job already
+    try:
+        status = pipeline.build(str(Path(point).resolve()), pipeline.read_plan()["data"], until="vqvae")
+    except UserError as error:
+        pipeline.fail(f"{point}: {error}", 2)
+    if status:
+        reason = Study(str(Path(point).resolve())).run / pipeline.FAILURE
+        sentence = read_json(reason, "the job")["sentence"] if reason.exists() else "it stopped"
+        pipeline.fail(f"{point}: {sentence}", status)
 
 
 def _point(study, name, overrides):
@@ -92,3 +120,8 @@ def table(study):
     except (FileNotFoundError, ValueError):
         return None
     return header, rows
+
+
+if __name__ == "__main__":
+    end_with_starter()
+    build_point(sys.argv[1])
