@@ -13,7 +13,7 @@ import yaml
 
 from vq_lib import recipe as recipes
 from vq_lib.errors import UserError
-from vq_lib.files import whole_file
+from vq_lib.files import read_columns, whole_file
 from vq_lib.study import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"
@@ -64,10 +64,8 @@ def read(folder):
 def _columns(path):
     """The columns of a CSV of numbers, or None where there is none."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0]}
-    except (OSError, IndexError, ValueError, TypeError):
+        return read_columns(path, "'vq-lib report'")
+    except UserError:
         return None
 
 

@@ -1,7 +1,5 @@
 """What notebook 04 measures beyond the headline figures; each function leaves its result in `run/evaluation/`."""
 
-import csv
-
 import numpy as np
 from keras import ops
 from scipy.ndimage import gaussian_filter
@@ -14,14 +12,6 @@ from vq_lib.grain import Grain
 CLASSES = ("background", *generation.TISSUES)
 QUALITIES = (1, 5, 10, 20, 30, 45, 60, 75, 90)  # of the codecs' curves
 TEMPERATURES = (0.7, 0.85, 1.15)  # beside the recipe's own
-
-
-def write_csv(path, header, rows):
-    """Write a table as CSV, whole or not at all; floats with six digits."""
-    with files.whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
 
 
 def _save(study, name, **arrays):
@@ -119,7 +109,7 @@ def rate_distortion(study, inputs, scores, fixed, entropy=None):
         if rate is not None:
             found.append({"codec": name, "quality": "", **own, "bits_per_pixel": rate, "bits_per_pixel_payload": rate})
     header = ("codec", "quality", "bits_per_pixel", "bits_per_pixel_payload", "ssim", "ssim_foreground", "psnr")
-    write_csv(study.evaluation / "rate-distortion.csv", header, [[row[name] for name in header] for row in found])
+    files.write_csv(study.evaluation / "rate-distortion.csv", header, [[row[name] for name in header] for row in found])
     return found
 
 
@@ -210,7 +200,7 @@ def generated(study, reference, images):
     document = {"two_sample_auc": auc, "pair_ms_ssim": pairs, "anatomy_mean_and_spread": anatomy}
     files.write_json(study.evaluation / "generation.json", document)
     rows = [(kind, *row) for kind, found in measures.items() for row in zip(*map(_floats, found.values()), strict=True)]
-    write_csv(study.evaluation / "anatomy.csv", ("images", *measures["real"]), rows)
+    files.write_csv(study.evaluation / "anatomy.csv", ("images", *measures["real"]), rows)
     return document, measures
 
 
@@ -258,7 +248,7 @@ def temperatures(study, reference, vqvae, prior, images, codes, told, count=64):
             **{name.replace(" ", "_"): float(values.mean()) for name, values in sizes.items()},
         })  # fmt: skip
         shown[temperature] = few
-    write_csv(study.evaluation / "temperature.csv", tuple(rows[0]), [tuple(row.values()) for row in rows])
+    files.write_csv(study.evaluation / "temperature.csv", tuple(rows[0]), [tuple(row.values()) for row in rows])
     return rows, shown
 
 

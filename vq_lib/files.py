@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and a lock that dies with its holder."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
@@ -85,6 +86,28 @@ def read_json(path, made_by):
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
+
+
+def write_csv(path, header, rows):
+    """Write a table as CSV, whole or not at all; floats with six digits."""
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+
+
+def read_columns(path, made_by):
+    """The columns of a CSV of numbers: `{name: list of floats}`.
+
+    Raises:
+        UserError: the file is missing, broken or empty; the sentence names what makes it.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    except (OSError, IndexError, ValueError, KeyError, TypeError, csv.Error):
+        raise UserError(f"{path} is missing or broken: {made_by} makes it.") from None
 
 
 def digest(value):

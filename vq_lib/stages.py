@@ -1,6 +1,5 @@
 """The stages of a report, from slices to metrics: what the notebooks call, and the files that pass between them."""
 
-import csv
 import functools
 import logging
 import shutil
@@ -317,13 +316,8 @@ def code_lengths(prior, codes, condition=None, batch=64):
 
 def history(folder):
     """The columns of a stage's `history.csv`: `{name: float array}`."""
-    path = folder / "history.csv"
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-    except (OSError, IndexError, ValueError, KeyError, TypeError, csv.Error):
-        raise UserError(f"{path} is missing or broken: delete {folder} and run `make report` again.") from None
+    columns = files.read_columns(folder / "history.csv", f"deleting {folder} and running 'make report' again")
+    return {name: np.array(values) for name, values in columns.items()}
 
 
 def evaluate_reconstruction(study, slices, vqvae, codes, summary):
@@ -333,13 +327,8 @@ def evaluate_reconstruction(study, slices, vqvae, codes, summary):
     outputs = vqvae.decode(codes)
     plain, foreground = metrics.ssim(inputs, outputs)
     scores = {"ssim": plain, "ssim_foreground": foreground, "psnr": metrics.psnr(inputs, outputs)}
-    with (
-        files.whole_file(study.evaluation / "scores.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(("person", "position", "label", *scores))
-        writer.writerows(zip(people, slices.position[test], slices.label[test], *scores.values(), strict=True))
+    rows = zip(people, slices.position[test], slices.label[test], *(v.tolist() for v in scores.values()), strict=True)
+    files.write_csv(study.evaluation / "scores.csv", ("person", "position", "label", *scores), rows)
     size, grid = vqvae.quantizer.codes, vqvae.grid
     black = metrics.black_cells(inputs, grid, receptive_field(study.recipe.section("vqvae")["encoder"]))
     report = {

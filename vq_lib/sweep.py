@@ -16,9 +16,9 @@ import pydantic
 import yaml
 
 from vq_lib import data as datasets
-from vq_lib import pipeline, stages
+from vq_lib import pipeline
 from vq_lib.errors import UserError
-from vq_lib.files import lock, read_json, whole_file, write_json
+from vq_lib.files import lock, read_columns, read_json, whole_file, write_csv, write_json
 from vq_lib.processes import end_with_starter
 from vq_lib.study import Study
 
@@ -67,12 +67,9 @@ def run(report, data=""):
         write_json(folder / pipeline.PLAN, plan)
         failure = pipeline.snakemake(folder, "sweep.smk", ["--keep-going"])
         done = {name: Study(str(point), data) for name, point in points.items() if (point / "done").exists()}
-        with (
-            whole_file(study.folder / "sweep.csv") as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file).writerows([COLUMNS, *((name, *_result(point)) for name, point in done.items())])
-    print(f"{study.folder / 'sweep.csv'} has {len(done)} of {len(points)} points.")
+        if done:
+            write_csv(study.folder / "sweep.csv", COLUMNS, [(name, *_result(point)) for name, point in done.items()])
+    print(f"{len(done)} of {len(points)} points are done.")
     if failure:
         print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
         return failure["status"]
@@ -105,8 +102,9 @@ def _point(study, name, overrides):
 
 
 def _result(point):
-    summary, history = read_json(point.vqvae / "summary.json", "the sweep"), stages.history(point.vqvae)
-    best = history["val_loss"].argmin()  # the epoch whose weights were kept
+    summary = read_json(point.vqvae / "summary.json", "the sweep")
+    history = read_columns(point.vqvae / "history.csv", "the sweep")
+    best = min(range(len(history["val_loss"])), key=history["val_loss"].__getitem__)  # whose weights were kept
     scores = (history[f"val_{name}"][best] for name in ("ssim", "ssim_foreground", "perplexity"))
     return (*(round(float(score), 4) for score in scores), sum(summary["parameters"].values()),
             summary["images_per_second"], round(summary["seconds"] / 60, 1), summary["epochs"]["done"])  # fmt: skip
