@@ -165,7 +165,7 @@ figures.show(
 # %%
 tried = sweep.table(study)
 if tried is None:
-    print(f"{study.name} has no sweep.")
+    print(f"{study.name} has no sweep: write a sweep.yaml beside its recipe, then type 'vq-lib sweep {study.name}'.")
 else:
     display(figures.table(*tried, sweep.load(study).conclusion))
 

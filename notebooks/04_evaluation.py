@@ -485,7 +485,8 @@ figures.table(
 # *What went wrong* stands in the sections above: the tissue that is served worst, the worst slices, what gives samples
 # away. What to try, in the order of what it promises: more people, since a prior that has learned its training people
 # by heart gains nothing from more layers; a second, coarser grid of codes, so that the outline is settled before the
-# details (VQ-VAE-2, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446)); a prior with attention, where there is none.
+# details (VQ-VAE-2, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446)); a prior with attention (`name: snail`), with
+# more time to train than the others need.
 #
 # *Why not a GAN?* An adversarial loss would sharpen the decoder, and the classifier above would find samples harder to
 # tell. But it sharpens by inventing: texture that no scanner saw, in places where a reader looks for lesions. A GAN has

@@ -348,3 +348,17 @@ def test_ladder_gets_shorter_rung_by_rung_and_matches_a_hand_calculation():
 
 def test_overfitted_is_more_than_five_percent():
     assert ladder.overfitted({"train": 2.0, "test": 2.11}) and not ladder.overfitted({"train": 2.0, "test": 2.09})
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "gated", "snail"])
+def test_adam_moves_every_weight_by_its_learning_rate_at_most(name):
+    """Tables of codes too, of whose rows one is used by most cells."""
+    settings = recipe.PriorModel(name=name, filters=8, blocks=1, head=1, kernel=3, embedding=4, attention=1)
+    prior = priors.from_recipe(settings.model_dump(mode="json"), (8, 8), 6)
+    codes = np.zeros((16, 8, 8), np.int32)
+    codes[:, ::3, ::3] = np.random.default_rng(0).integers(0, 6, (16, 3, 3))
+    prior.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = prior.get_weights()
+    prior.train_on_batch(codes, codes)
+    for old, new in zip(before, prior.get_weights(), strict=True):
+        assert np.abs(new - old).max() <= 0.01 * 1.001

@@ -170,3 +170,17 @@ def test_rotation_gives_the_code_and_turns_the_gradient_back():
     np.testing.assert_allclose(turned @ turned.T, ratio**2 * np.eye(3), atol=1e-4)
     np.testing.assert_allclose(turned @ z, q, atol=1e-4)
     assert np.linalg.det(turned) > 0
+
+
+def test_adam_moves_a_code_that_many_cells_use_by_its_learning_rate():
+    """Adam's first step is the learning rate times the gradient's sign: for a code with one cell as with a thousand."""
+    layer = VectorQuantizer(3, 2, codebook="gradient")
+    layer.build((None, 2))
+    table = np.array([[0, 0], [10, 10], [-10, 10]], np.float32)
+    layer.embeddings.assign(table)
+    z = np.concatenate([np.full((1000, 2), 1.0), np.full((1, 2), 9.0)]).astype(np.float32)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.compile(keras.optimizers.Adam(0.01), lambda y_true, y_pred: 0 * ops.mean(y_pred), jit_compile=False)
+    model.train_on_batch(z, z)
+    moved = ops.convert_to_numpy(layer.embeddings) - table
+    np.testing.assert_allclose(moved, [[0.01, 0.01], [-0.01, -0.01], [0, 0]], atol=1e-4)

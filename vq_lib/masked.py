@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from vq_lib.lookup import look_up
+
 
 def causal_taps(kernel, include_centre):
     """How many taps of a kernel x kernel window come before its centre in raster order (with the centre: one more)."""
@@ -191,7 +193,7 @@ class MaskedCodeConv(keras.layers.Layer):
         if soft:
             x = ops.matmul(inputs, self.vectors) if self.embedding else inputs
         else:
-            x = ops.take(ops.convert_to_tensor(self.vectors), inputs, axis=0)
+            x = look_up(ops.convert_to_tensor(self.vectors), inputs)
         x, p = ops.cast(x, self.compute_dtype), self.reach
         above = ops.pad(x, [[0, 0], [p, 0], [p, p], [0, 0]])[:, :-1]
         left = ops.pad(x, [[0, 0], [0, 0], [p, 0], [0, 0]])[:, :, :-1]

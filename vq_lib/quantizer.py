@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from vq_lib.lookup import look_up
+
 
 @keras.saving.register_keras_serializable(package="vq_lib")
 class VectorQuantizer(keras.layers.Layer):
@@ -85,7 +87,7 @@ class VectorQuantizer(keras.layers.Layer):
 
     def decode(self, codes):
         """The codes' vectors: (...) int → (..., dim) float32."""
-        return ops.take(self._scaled(ops.convert_to_tensor(self.embeddings)), ops.cast(codes, "int32"), axis=0)
+        return look_up(self._scaled(ops.convert_to_tensor(self.embeddings)), ops.cast(codes, "int32"))
 
     def _scaled(self, vectors):
         return _unit(vectors) if self.distance == "cosine" else vectors

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vq_lib.lookup import look_up
 from vq_lib.masked import MaskedConv2D, cast, shifted
 from vq_lib.prior import Prior
 
@@ -112,7 +113,7 @@ class CausalAttention(keras.layers.Layer):
         """Keys and values of cells whose codes are known."""
         table = cast(self.table, self.compute_dtype)
         soft = keras.backend.is_float_dtype(codes.dtype)
-        own = ops.matmul(ops.cast(codes, table.dtype), table) if soft else ops.take(table, codes, axis=0)
+        own = ops.matmul(ops.cast(codes, table.dtype), table) if soft else look_up(table, codes)
         return ops.split(self.tell(placed) + own, [self.key_dim], axis=-1)
 
     def _left(self, x, found):
