@@ -284,8 +284,9 @@ if prior is not None and prior.conditional:
 #
 # $$x = m + s(m)\,w,$$
 #
-# $m$ the decoded image, $s$ the standard deviation of what the codes leave out at each grey level, and $w$ noise with
-# its power spectrum, both fitted on the validation people. So the generated slices below have **grain**, as scans have.
+# $m$ the decoded image, $s$ the standard deviation of what the codes leave out at a grey level and a slope, and $w$
+# noise with its power spectrum, both fitted on the validation people. So the generated slices below have **grain**, as
+# scans have.
 #
 # Before reading on: which of these are real? The key is at the end of the report.
 

@@ -117,7 +117,7 @@ def grain(study, slices, vqvae, codes):
     """`grain.npz`: what codes leave out of validation people's slices, as `Grain`."""
     rows = _spread(slices.where("validation"), 200)
     found = Grain(np.asarray(slices.images[rows]), vqvae.decode(codes[rows]))
-    _save(study, "grain", scales=found.scales, spectrum=found.spectrum)
+    _save(study, "grain", scales=found.scales, spectrum=found.spectrum, levels=found.edges[0], slopes=found.edges[1])
     return found
 
 

@@ -4,49 +4,63 @@ import numpy as np
 
 from vq_lib.metrics import _unit
 
-BANDS = 32  # of the decoder's grey levels, each with a scale of its own
+LEVELS, SLOPES = 16, 8  # bands of the decoded grey level and of its slope, each pair with a scale of its own
 BLACK = 0.02  # what is decoded darker is background, which has no grain
 
 
 class Grain:
     """Noise as strong and as fine as what a decoder leaves out of real images.
 
-    A decoder gives about the mean m of p(x | z), which is smoother than any x. A draw is x = m + s(m) w, clipped to
-    [0, 1]: s is the standard deviation of x - m where the decoded grey level is about m, and w stationary Gaussian
-    noise of unit variance with the power spectrum of (x - m) / s(m). Errors along edges are taken for noise as well.
-    Colour images have one grain for all channels.
+    A decoder gives about the mean m of p(x | z), which is smoother than any x. A draw is x = m + s w, clipped to
+    [0, 1]: s is the standard deviation of x - m where m has about this grey level and this slope (an edge hides more
+    than an even area), and w stationary Gaussian noise of unit variance with the power spectrum of (x - m) / s. Colour
+    images have one grain for all channels.
 
     Args:
         images: real ones that took no part in training, (N, H, W, C), uint8 or in [0, 1].
         decoded: their reconstructions, likewise.
 
     Attributes:
-        scales: (BANDS,) standard deviations, in [0, 1].
+        edges: the bands' borders, equally many lit pixels in each: (LEVELS - 1,) and (SLOPES - 1,).
+        scales: (LEVELS, SLOPES) standard deviations, in [0, 1].
         spectrum: (H, W // 2 + 1) powers; 1 everywhere is white noise.
     """
 
     def __init__(self, images, decoded):
         real, mean = (_unit(x, "images").mean(axis=-1) for x in (images, decoded))
-        rest, lit = real - mean, mean > BLACK
-        band = np.minimum((mean[lit] * BANDS).astype(int), BANDS - 1)
-        count = np.bincount(band, minlength=BANDS)
-        found = np.sqrt(np.bincount(band, rest[lit].astype(np.float64) ** 2, BANDS) / np.maximum(count, 1))
-        bands = np.arange(BANDS)
-        self.scales = np.interp(bands, bands[count > 0], found[count > 0]) if lit.any() else np.zeros(BANDS)
-        unit = np.where(lit, rest / np.maximum(self._scale(mean), 1e-6), 0)
+        rest, lit, slope = real - mean, mean > BLACK, _slope(mean)
+        self.edges, self.scales = (np.zeros(LEVELS - 1), np.zeros(SLOPES - 1)), np.zeros((LEVELS, SLOPES))
+        if lit.any():
+            self.edges = tuple(
+                np.quantile(values[lit], np.linspace(0, 1, bands + 1)[1:-1])
+                for values, bands in ((mean, LEVELS), (slope, SLOPES))
+            )
+            band = self._band(mean, slope)[lit]
+            count, power = (np.bincount(band, w, LEVELS * SLOPES).reshape(LEVELS, SLOPES)
+                            for w in (None, rest[lit].astype(np.float64) ** 2))  # fmt: skip
+            whole = power.sum(axis=1, keepdims=True) / np.maximum(count.sum(axis=1, keepdims=True), 1)
+            self.scales = np.sqrt(np.where(count > 50, power / np.maximum(count, 1), whole))
+        unit = np.where(lit, rest / np.maximum(self._scale(mean, slope), 1e-6), 0)
         power = sum((np.abs(np.fft.rfft2(one)) ** 2 for one in unit), np.zeros((unit.shape[1], unit.shape[2] // 2 + 1)))
         self.spectrum = power / max(lit.sum(), 1)
 
-    def _scale(self, mean):
-        return np.interp(mean * BANDS - 0.5, np.arange(BANDS), self.scales)
+    def _band(self, mean, slope):
+        return np.searchsorted(self.edges[0], mean) * SLOPES + np.searchsorted(self.edges[1], slope)
+
+    def _scale(self, mean, slope):
+        return self.scales.ravel()[self._band(mean, slope)]
 
     def draw(self, decoded, seed=0):
         """Draws from p(x | z): decoded images (N, H, W, C), uint8 or in [0, 1] → uint8 (N, H, W, C)."""
         decoded = _unit(decoded, "images")
         mean, rng = decoded.mean(axis=-1), np.random.default_rng(seed)
-        drawn = np.empty(decoded.shape, np.uint8)
-        for i, one in enumerate(mean):
-            white = np.fft.rfft2(rng.standard_normal(one.shape))
-            noise = np.fft.irfft2(white * np.sqrt(self.spectrum), one.shape) * self._scale(one) * (one > BLACK)
+        scale, drawn = np.where(mean > BLACK, self._scale(mean, _slope(mean)), 0), np.empty(decoded.shape, np.uint8)
+        for i in range(len(mean)):
+            white = np.fft.rfft2(rng.standard_normal(mean.shape[1:]))
+            noise = np.fft.irfft2(white * np.sqrt(self.spectrum), mean.shape[1:]) * scale[i]
             drawn[i] = np.round(np.clip(decoded[i] + noise[..., None], 0, 1) * 255)
         return drawn
+
+
+def _slope(mean):
+    return np.hypot(*np.gradient(mean, axis=(1, 2)))
