@@ -61,7 +61,7 @@ def find(process, word):
     return None
 
 
-def ended(process, patience=120):
+def ended(process, patience=900):
     try:
         return process.communicate(timeout=patience)[0]
     except subprocess.TimeoutExpired:
@@ -135,7 +135,7 @@ def main():
         (base / name).mkdir(parents=True)
         (base / name / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     began = time.monotonic()
-    printed = ended(start(base / "undisturbed"), 900)
+    printed = ended(start(base / "undisturbed"))
     whole = time.monotonic() - began
     expected, folder = outcome(base / "undisturbed"), base / "disturbed"
     print(f"an undisturbed report takes {whole:.0f} s", flush=True)
@@ -159,7 +159,7 @@ def main():
         tally[kind.split(" at ")[0]] += 1
         last = (printed.strip().splitlines() or [""])[-1]
         print(f"{number + 1:3}  {kind:28} in {stage:5} status {status}  {result}  {last[-150:]}", flush=True)
-    printed = ended(start(folder), 900)
+    printed = ended(start(folder))
     print(f"left alone: {printed.strip().splitlines()[-1]}  {compare()}")
     print(f"{sum(tally.values())} disturbances: {dict(tally)}")
     print("\n".join(bad) or "no difference")

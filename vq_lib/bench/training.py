@@ -21,7 +21,7 @@ from vq_lib.data import cohort
 from vq_lib.study import REPOSITORY
 from vq_lib.vqvae import VQVAE
 
-PEOPLE, SLICES, BATCH, EPOCHS, TURNS = {"train": 12, "validation": 2}, 16, 16, 4, 2
+PEOPLE, SLICES, BATCH, EPOCHS, TURNS = {"train": 12, "validation": 2}, 16, 16, 5, 3
 
 
 class OneHotQuantizer(keras.layers.Layer):
