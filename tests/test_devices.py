@@ -36,7 +36,7 @@ with training.across(devices):
     state = training.fit(
         model, settings, folder / "vqvae", "key", training.Batches(images, rows, 8, 2, devices=devices),
         training.Batches(images, held_out, 4, devices=devices),
-        [CodebookKeeper(images, rows, 3, threshold=0.5, sample=15, every=2), Watch(images[:7])],
+        [CodebookKeeper(images, rows, 3, threshold=0.5, sample=15, every=2), Watch(images, held_out[:7])],
     )
     found |= {f"vqvae/{v.path}": np.asarray(v) for v in model.weights}
     found |= {f"vqvae/{k}": [row[k] for row in state["history"]] for k in ("loss", "val_loss", "val_ssim")}
