@@ -1,11 +1,12 @@
 """`reconstruct`, `score` and `generate` as a user types them, on the models of the tiny report."""
 
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
-from conftest import vq_lib
+from conftest import TINY, vq_lib
 from PIL import Image
 from skimage.metrics import structural_similarity
 
@@ -161,3 +162,11 @@ def test_conditions_drawn_evenly_cover_all(tiny):
     arguments = cli.parser().parse_args(["generate", "--report", "x", "-n", "200", "--position", "3"])
     found = commands._condition(prior(**VARIANTS[3]), arguments)
     assert set(found[:, 0]) == {0, 1} and set(found[:, 1]) == {3}
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    (tmp_path / "run").write_text("a file where a folder should be", encoding="utf-8")
+    done = vq_lib("report", tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.fullmatch(rf"vq-lib: {re.escape(str(tmp_path / 'run'))}.* cannot be read or written: .*\.\n", done.stderr)

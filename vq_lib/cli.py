@@ -131,6 +131,11 @@ def main(argv=None):
     except UserError as error:
         print(f"vq-lib: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        if error.filename is None:
+            raise
+        print(f"vq-lib: {error.filename} cannot be read or written: {error.strerror}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         again = (
             "the same command goes on from here"
