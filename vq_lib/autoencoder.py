@@ -54,7 +54,10 @@ class DepthToSpace(keras.layers.Layer):
         self.factor = factor
 
     def call(self, inputs):
-        return ops.nn.depth_to_space(inputs, self.factor, data_format="channels_last")
+        _, height, width, channels = inputs.shape  # by hand: only new versions of Keras have an operation for it
+        s = self.factor
+        cells = ops.reshape(inputs, (-1, height, width, s, s, channels // s**2))
+        return ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4, 5)), (-1, height * s, width * s, channels // s**2))
 
     def compute_output_shape(self, input_shape):
         n, height, width, channels = input_shape
