@@ -75,7 +75,7 @@ figures.settings(study)
 cell = (10, 7)
 fields = draw.fields(15, cell)
 for name, influence in fields.items():
-    assert not influence.ravel()[cell[0] * 15 + cell[1]:].any(), f"{name} sees the future"
+    assert not influence.ravel()[cell[0] * 15 + cell[1] :].any(), f"{name} sees the future"
 figures.show(
     study, "receptive-field", draw.field_panels(fields, cell),
     "What the red cell's prediction depends on in small untrained networks of the same depth, found by changing each "

@@ -383,8 +383,10 @@ if prior is not None:
         f"{np.median(compared.held_codes):.2f}.",
     ))  # fmt: skip
     runs = memory["longest_run"]
-    print(f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
-          f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}.")
+    print(
+        f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
+        f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}."
+    )
     print(memory["verdict"])  # fmt: skip
 
 # %% [markdown]

@@ -101,7 +101,8 @@ def test_output_kinds(tiny, tmp_path):
     output = nbformat.v4.new_output
     cell = nbformat.v4.new_code_cell("x", outputs=[
         output("stream", name="stdout", text="<b>one</b>\n" * 9),
-        output("stream", name="stderr", text="\x1b[31m<i>\x1b[0m"),
+        output("stream", name="stderr", text="I0000 00:00:1795 28059 port.cc:153] a\nE0000 00:00:1795 2 b.cc:52] c\n"),
+        output("stream", name="stderr", text="W0000 00:00:1795 28059 d.cc:1] e\n\x1b[31m<i>\x1b[0m"),
         output("display_data", data={"image/png": "iVBORw0KGgo=\n"}),
         output("execute_result", data={"text/plain": "<u>"}),
         output("display_data", data={"image/svg+xml": "<svg/>"}),
@@ -112,6 +113,7 @@ def test_output_kinds(tiny, tmp_path):
     main = soup.main
     assert not main.find_all(["b", "i", "u"])
     assert [tag.get_text() for tag in main.select("details.log summary")] == ["Log, 9 lines", "Messages"]
+    assert main.select("details.log pre")[1].get_text() == "<i>"  # and nothing of TensorFlow's own log
     assert "\x1b" not in str(main) and len(main.find_all("img", alt=True)) == 2
 
 

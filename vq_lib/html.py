@@ -14,6 +14,12 @@ from vq_lib.files import read_json, whole_file
 from vq_lib.study import REPOSITORY, Study
 
 SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
+# What TensorFlow's C++ writes about itself; what Python warns of is kept, and the executed notebooks keep it all.
+CHATTER = re.compile(
+    r"^(?:[IWE]\d{4} \d\d:\d\d|\d{4}-\d\d-\d\d [\d:.]+: [IWE] |"
+    r"WARNING: All log messages before absl|To enable the foll).*\n?",
+    re.M,
+)
 MATHS = re.compile(  # code comes first, so that a dollar inside it stays a dollar
     r"(?P<code>```.*?```|`[^`\n]+`)|\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^\s$`](?:[^$\n`]*[^\s$\\`])?)\$(?!\d)"
     r"|(?P<dollar>\$)",  # any other is no maths, whatever nbconvert would think
@@ -49,6 +55,8 @@ def render(study, notebooks):
                 cell.source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
             if cell.cell_type == "markdown":
                 cell.metadata["html"] = _markdown(cell.source, number, contents)
+            if cell.cell_type == "code":
+                _quieten(cell)
             tables = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
             if any(SETTINGS in table for table in tables):  # shown once: an early notebook's may be out of date by now
                 settings = next(table for table in tables if SETTINGS in table).replace(SETTINGS, "")
@@ -70,6 +78,13 @@ def render(study, notebooks):
         "provenance": _provenance(metrics.get("provenance", {}), executed, notebooks),
     }})  # fmt: skip
     return _without_this_machine(re.sub(r"[ \t]+\n", "\n", text), study)
+
+
+def _quieten(cell):
+    for output in cell.outputs:
+        if output.get("name") == "stderr":
+            output.text = CHATTER.sub("", output.text)
+    cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text.strip()]
 
 
 def cards(metrics):
