@@ -76,6 +76,10 @@ def test_all_reports_are_on_the_page(reports):
     assert "reports/broken/metrics.json could not be read" in soup.header.get_text()
     assert "silu helps" in soup.find(id="sweeps").get_text()
     assert "SSIM 0.8575" in soup.find(id="systems").get_text()
+    cost = [[cell.get_text() for cell in row.find_all("td")] for row in soup.find(id="cost").find_all("tr")[1:]]
+    assert [row[2] for row in cost] == ["–", "1.0", "–"]  # minutes to SSIM 0.85: the second epoch ends after 60 s
+    one = comparison.Report(reports / "one")
+    assert (comparison.minutes_to(one, 0.8), comparison.minutes_to(one, 0.95)) == ("0.5", "over 1.0")
     shown = [figure["id"] for figure in soup.select("figure")]
     assert shown == ["figure-rate-distortion", "figure-training", "figure-cost", "figure-sweep-one"]
 

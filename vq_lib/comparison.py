@@ -18,6 +18,7 @@ from vq_lib.study import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"
 TEMPLATE = "comparison.html.j2"
+LEVEL = 0.85  # a validation SSIM that most systems reach: the time that each takes to it is a measure of its speed
 
 
 class Report:
@@ -124,9 +125,9 @@ def page(folder=REPORTS):
             "reported. Grey: the codec settings nearest each report's rate, on the same slices.",
             "; ".join(f"{r.name}: SSIM {r.vqvae['ssim']['mean']:.3f} at {min(r.rates):.2f} bits per pixel"
                       for r in reports))  # fmt: skip
-        add("training", draw.training(reports),
-            "Validation scores while the VQ-VAEs train, over minutes of training (logarithmic), and the priors' bits "
-            "per code over the epochs.",
+        add("training", draw.training(reports, LEVEL),
+            "Validation scores while the VQ-VAEs train, over minutes of training (logarithmic; the dashed line is the "
+            f"SSIM of {LEVEL} to which the table below gives the time), and the priors' bits per code over the epochs.",
             f"Curves of validation SSIM and of validation bits per code of {names}.")  # fmt: skip
         add("cost", draw.cost(reports),
             "What each report cost: minutes of training on the device named, and parameters.",
@@ -146,7 +147,7 @@ def page(folder=REPORTS):
         reports=[{"name": r.name, "title": r.title, "url": f"{r.name}/report.html"} for r in reports],
         quality=[_quality(r) for r in reports],
         generation=[_generation(r) for r in reports if r.prior],
-        cost=[_cost(r) for r in reports],
+        cost=[_cost(r) for r in reports], level=LEVEL,
         own={r.name: f"{r.vqvae['ssim']['mean']:.3f}" for r in reports},
         provenance=[(r.name, _made(r)) for r in reports],
     )  # fmt: skip
@@ -165,6 +166,16 @@ def minutes(report):
     """Minutes that both trainings of a report took."""
     seconds = report.provenance.get("seconds", {})
     return (seconds.get("vqvae", 0) + seconds.get("prior", 0)) / 60
+
+
+def minutes_to(report, level=LEVEL):
+    """Minutes until the end of the first epoch whose validation SSIM is at least `level`, as text."""
+    history = report.histories["vqvae"]
+    if not history:
+        return "–"
+    ends = zip(history["seconds"], history["val_ssim"], strict=True)
+    reached = next((seconds / 60 for seconds, ssim in ends if ssim >= level), None)
+    return f"over {history['seconds'][-1] / 60:.1f}" if reached is None else f"{reached:.1f}"
 
 
 def _interval(score, digits=3):
@@ -200,7 +211,8 @@ def _cost(report):
     if report.prior:
         done += f", {report.prior['epochs']['done']} of {report.prior['epochs']['planned']}"
     samples = report.metrics.get("samples")
-    return [report.name, report.provenance["device"], f"{minutes(report):.0f}", done, f"{sum(parts.values()):,}",
+    return [report.name, report.provenance["device"], f"{minutes(report):.0f}", minutes_to(report), done,
+            f"{sum(parts.values()):,}",
             f"{report.prior['parameters']:,}" if report.prior else "–", f"{report.vqvae['images_per_second']:.0f}",
             f"{samples['count'] / max(samples['seconds'], 0.01):.1f}" if samples else "–"]  # fmt: skip
 

@@ -48,8 +48,8 @@ def rate_distortion(reports, systems):
     return figure
 
 
-def training(reports):
-    """Validation SSIM over minutes and the prior's validation bits over epochs; None without any history."""
+def training(reports, level):
+    """Validation SSIM over minutes, `level` dashed, and the prior's bits over epochs; None without any history."""
     if not any(any(report.histories.values()) for report in reports):
         return None
     figure, (ssim, foreground, bits) = figures.new(9.2, 3.4, columns=3)
@@ -66,6 +66,7 @@ def training(reports):
     for axes, name in ((ssim, "SSIM"), (foreground, "foreground SSIM")):
         axes.set(title=f"Validation {name}", xlabel="minutes", xscale="log")
         _plain(axes)
+    ssim.axhline(level, color="#666666", ls="--", lw=0.8)
     bits.set(title="Prior, validation bits per code", xlabel="epoch")
     bits.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = ssim.get_legend_handles_labels()
