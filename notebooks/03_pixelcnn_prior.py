@@ -165,10 +165,12 @@ if trained:
     split = [codes[slices.where(name)] for name in ("train", "validation", "test")]
     unigram = ladder.position_unigram(*split, prior.codes)
     lengths = {name: stages.lengths_on_test(study, name) for name in trained}
+    told = study.recipe.prior.condition
     display(figures.show(
         study, "prior-bits", draw.bits_maps(unigram, lengths),
         "Mean code length of each cell of the grid over the slices of the test people (above), and what each prior "
-        "saves over the position unigram (below).",
+        "saves over the position unigram (below)."
+        + (" What a prior is told of a slice belongs to no cell: its bits are left out here." if told else ""),
         "; ".join(f"{priors.NAMES[name]} from {found.mean(axis=0).min():.2f} to {found.mean(axis=0).max():.2f} bits, "
                   "highest inside the head" for name, found in lengths.items()) + ".",
     ))  # fmt: skip
