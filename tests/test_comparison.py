@@ -6,7 +6,7 @@ import shutil
 import bs4
 import pytest
 
-from vq_lib import comparison
+from vq_lib import comparison, recipe
 from vq_lib.study import REPOSITORY
 
 
@@ -80,8 +80,23 @@ def test_all_reports_are_on_the_page(reports):
     assert [row[2] for row in cost] == ["–", "1.0", "–"]  # minutes to SSIM 0.85: the second epoch ends after 60 s
     one = comparison.Report(reports / "one")
     assert (comparison.minutes_to(one, 0.8), comparison.minutes_to(one, 0.95)) == ("0.5", "over 1.0")
+    assert one.settings is None and one.title == "one"  # without its recipe
     shown = [figure["id"] for figure in soup.select("figure")]
     assert shown == ["figure-rate-distortion", "figure-training", "figure-cost", "figure-sweep-one"]
+
+
+def test_settings_are_those_that_the_report_was_built_with(reports):
+    shutil.copy(REPOSITORY / "reports" / "demo" / "recipe.yaml", reports / "one")
+    overrides = "vqvae.codes=32"
+    document = metrics("one", 0.9, True)
+    document["provenance"] |= {
+        "recipe_sha256": recipe.load(reports / "one" / "recipe.yaml", overrides).sha256, "overrides": overrides
+    }  # fmt: skip
+    (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    assert comparison.Report(reports / "one").settings.vqvae.codes == 32
+    document["provenance"]["overrides"] = ""
+    (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    assert comparison.Report(reports / "one").settings is None
 
 
 def test_the_page_loads_nothing_and_says_everything_twice(reports):

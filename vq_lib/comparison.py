@@ -35,9 +35,9 @@ class Report:
         self.provenance = self.metrics["provenance"]
         self.title, self.settings = self.name, None
         try:
-            recipe = recipes.load(folder / "recipe.yaml")
+            recipe = recipes.load(folder / "recipe.yaml", self.provenance.get("overrides", ""))
             self.title = recipe.title
-            if recipe.sha256 == self.provenance["recipe_sha256"]:  # else it was built with other settings
+            if recipe.sha256 == self.provenance["recipe_sha256"]:  # else the recipe has changed since
                 self.settings = recipe
         except UserError:
             pass

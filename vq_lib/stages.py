@@ -456,6 +456,7 @@ def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, sa
             "precision": precision,
             "repeatable": provenance.repeatable(),
             "recipe_sha256": study.recipe.sha256,
+            "overrides": study.overrides,
             "data_fingerprint": slices.fingerprint,
             "commit": provenance.commit(),
             "seconds": seconds,
