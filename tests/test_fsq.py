@@ -51,6 +51,8 @@ def test_recipe_and_model():
     path = REPOSITORY / "reports" / "demo" / "recipe.yaml"
     with pytest.raises(UserError, match="product of levels"):
         recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[8,8]")
+    with pytest.raises(UserError, match="product of levels"):
+        recipe.load(path, "vqvae.quantizer=fsq")
     with pytest.raises(UserError, match="belong to 'quantizer: fsq'"):
         recipe.load(path, "vqvae.levels=[8,8]")
     settings = recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[8,8,4] vqvae.code_dim=3")

@@ -1,5 +1,7 @@
 """The model card beside published models: what they are, what they were trained on, how good they are, their limits."""
 
+from vq_lib.study import Study
+
 TEMPLATE = """# {title}: the models
 
 Written by `vq-lib report {name}` from `../metrics.json`; the whole story is in `../report.html`.
@@ -24,7 +26,7 @@ other scanners, sequences, planes or preprocessing than the training slices' wer
 """
 
 
-def card(study, metrics, acknowledgement):
+def card(study: Study, metrics: dict, acknowledgement: str) -> str:
     """The card as Markdown, for a finished `study` with its `metrics.json` as a dict."""
     vqvae, prior, counts = metrics["vqvae"], metrics.get("prior"), metrics["data"]
     recipe = study.recipe

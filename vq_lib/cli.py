@@ -3,6 +3,8 @@
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 from vq_lib.errors import UserError
 
@@ -10,7 +12,7 @@ from vq_lib.errors import UserError
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence, without the usage above it."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"vq-lib: {message}; '{self.prog} --help' shows what is known.\n")
 
 
@@ -25,7 +27,7 @@ def _number(kind, least, name, exclusive=False, most=float("inf")):
     return convert
 
 
-def parser():
+def parser() -> Parser:
     """The parser of `vq-lib` with its subcommands; `args.command` names the one chosen."""
     top = Parser(prog="vq-lib", description="Reports, reconstructions, samples and scores of VQ-VAEs on brain slices.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -102,7 +104,7 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run `vq-lib` and return its exit status: 0, 1 (failed), 2 (the user's mistake), 130 (interrupted)."""
     for name in ("SIGTERM", "SIGHUP"):  # a closed terminal ends everything just as Ctrl-C does; nohup keeps its meaning
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:

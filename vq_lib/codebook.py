@@ -81,6 +81,6 @@ class Watch(keras.callbacks.Callback):
             codes.append(self.model.encode(images))
             scores.append(metrics.ssim(images, self.model.decode(codes[-1])))
         plain, foreground = np.concatenate(scores, axis=1)
-        codes, size = np.concatenate(codes), self.model.quantizer.codes
+        whole, size = np.concatenate(codes), self.model.quantizer.codes
         logs["val_ssim"], logs["val_ssim_foreground"] = plain.mean(), np.nanmean(foreground)
-        logs["val_perplexity"], logs["val_usage"] = metrics.perplexity(codes, size), metrics.usage(codes, size)
+        logs["val_perplexity"], logs["val_usage"] = metrics.perplexity(whole, size), metrics.usage(whole, size)

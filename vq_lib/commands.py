@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def _quality(paths, model, people):
     return outputs, scores, summary
 
 
-def reconstruct(args):
+def reconstruct(args: Namespace) -> None:
     """Write `<name>.reconstruction.png` of each image into `--out`, and print a table of scores."""
     paths = [Path(image) for image in args.images]
     for path in paths:
@@ -124,7 +125,7 @@ def reconstruct(args):
     _json(args.json, summary)
 
 
-def score(args):
+def score(args: Namespace) -> None:
     """Print SSIM, foreground SSIM and PSNR over a folder; `case_NNN_slice_K` names tell the people apart."""
     folder = Path(args.folder)
     if not folder.is_dir():
@@ -158,7 +159,7 @@ def score(args):
     _json(args.json, summary)
 
 
-def generate(args):
+def generate(args: Namespace) -> None:
     """Draw `-n` new images and write them as one picture, in a grid."""
     out = Path(args.out)
     Image.init()
@@ -213,7 +214,8 @@ def _mask(name, grid):
     """Which cells of a grid a part or a mask image covers: bool (h, w)."""
     (h, w), mask = grid, np.zeros(grid, bool)
     parts = {
-        "left": np.s_[:, : w // 2], "right": np.s_[:, w // 2 :], "upper": np.s_[: h // 2], "lower": np.s_[h // 2 :],
+        "left": np.s_[:, : w // 2], "right": np.s_[:, w // 2 :],
+        "upper": np.s_[: h // 2, :], "lower": np.s_[h // 2 :, :],
         "centre": np.s_[h // 4 : h - h // 4, w // 4 : w - w // 4],
     }  # fmt: skip
     if name in parts:
@@ -221,7 +223,7 @@ def _mask(name, grid):
     elif Path(name).is_file():
         side = 8 * max(h, w)
         white = reading.read(name, side) > 127
-        mask = white.reshape(h, side // h, w, side // w).any(axis=(1, 3))
+        mask = np.any(white.reshape(h, side // h, w, side // w), axis=(1, 3))
     else:
         raise UserError(f"--mask {name} is neither a file nor one of {', '.join(parts)}.{nearest(name, parts)}")
     if not mask.any():

@@ -8,6 +8,7 @@ import base64
 import csv
 import json
 import math
+from pathlib import Path
 
 import yaml
 
@@ -28,7 +29,7 @@ class Report:
         ValueError, KeyError, OSError: its `metrics.json` is not as `vq-lib report` writes it.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.folder, self.name = folder, folder.name
         self.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         self.vqvae, self.prior = self.metrics["vqvae"], self.metrics.get("prior") or {}
@@ -46,12 +47,12 @@ class Report:
             self.vqvae[needed]["mean"], self.vqvae[needed]["low"], self.vqvae[needed]["high"]  # noqa: B018
 
     @property
-    def rates(self):
+    def rates(self) -> list[float]:
         """Bits per pixel: fixed-length codes, and with the prior's code length where there is one."""
         return [self.vqvae["bits_per_pixel"], *([self.prior["bits_per_pixel"]] if self.prior else [])]
 
 
-def read(folder):
+def read(folder: Path) -> tuple[list[Report], list[str]]:
     """The reports below `folder`, by name, and the names of those whose `metrics.json` cannot be used."""
     found, broken = [], []
     for path in sorted(folder.glob("*/metrics.json")):
@@ -70,7 +71,7 @@ def _columns(path):
         return None
 
 
-def sweeps(folder):
+def sweeps(folder: Path) -> list[dict]:
     """Sweeps below `folder`: a list of `{"name", "header", "rows", "conclusion"}`."""
     found = []
     for path in sorted(folder.glob("*/sweep.csv")):
@@ -87,13 +88,13 @@ def sweeps(folder):
     return found
 
 
-def published(folder):
+def published(folder: Path) -> list[dict]:
     """The published systems' own figures, a list of dicts."""
     path = folder / "published.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
-def write(folder=REPORTS):
+def write(folder: Path = REPORTS) -> bool:
     """Write `folder/index.html`, whole or not at all and only where it changes; True if it did."""
     text, path = page(folder), folder / "index.html"
     if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -103,7 +104,7 @@ def write(folder=REPORTS):
     return True
 
 
-def page(folder=REPORTS):
+def page(folder: Path = REPORTS) -> str:
     """The page as text."""
     import jinja2
 
@@ -162,7 +163,7 @@ def _figure(name, figure, caption, alt):
     return {"name": name, "source": source, "caption": caption, "alt": alt}
 
 
-def minutes(report):
+def minutes(report: Report) -> float:
     """Minutes that both trainings of a report took."""
     seconds = report.provenance.get("seconds", {})
     return (seconds.get("vqvae", 0) + seconds.get("prior", 0)) / 60

@@ -4,6 +4,7 @@ The only module tied to TensorFlow. Nothing else imports it, and it imports Tens
 """
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,8 +42,9 @@ def probability():
 def _kinds():
     """The distribution's class, made on first use: its base class is TensorFlow Probability's."""
     tf, tfp = probability()
+    base: Any = tfp.distributions.Distribution  # imported just now, so that mypy cannot know it
 
-    class CodeGrid(tfp.distributions.Distribution):
+    class CodeGrid(base):
         """A trained prior p(z | c) as a distribution over code grids.
 
         `event_shape` is the grid (h, w), `batch_shape` that of the condition without its last axis, or () without one.

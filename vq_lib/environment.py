@@ -19,7 +19,7 @@ NEEDED = {"keras": "keras", "matplotlib": "matplotlib", "nibabel": "nibabel", "n
           "tqdm": "tqdm", "yaml": "pyyaml"}  # fmt: skip
 
 
-def ready():
+def ready() -> None:
     """Check what the notebooks need; on Google Colab install what is missing, and change nothing that is there.
 
     Google Drive is not touched: mount it in a cell of your own if the data lie there.

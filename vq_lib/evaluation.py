@@ -1,5 +1,7 @@
 """What notebook 04 measures beyond the headline figures; each function leaves its result in `run/evaluation/`."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 from scipy.ndimage import gaussian_filter
@@ -35,7 +37,7 @@ def tissues(study, slices, inputs):
     train = _spread(slices.where("train"), 200)
     thresholds = generation.tissue_thresholds(np.asarray(slices.images[train]))
     by_rule, found = generation.tissues(inputs, thresholds), masks.tissues(study, slices, slices.where("test"))
-    about = {"source": "grey levels" if found is None else "masks", "thresholds": list(thresholds)}
+    about: dict[str, Any] = {"source": "grey levels" if found is None else "masks", "thresholds": list(thresholds)}
     if found is None:
         return by_rule, about
     about["dice"] = {

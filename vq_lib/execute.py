@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from vq_lib import provenance
 from vq_lib.errors import UserError
@@ -18,7 +19,7 @@ from vq_lib.pipeline import STAGES, fail, read_plan
 from vq_lib.processes import end_with_starter
 
 
-def execute(source, target, parameters, recipe_sha256):
+def execute(source: Path, target: Path, parameters: dict[str, Any], recipe_sha256: str) -> float:
     """Run the notebook `source` with `parameters` and write it to `target` once it is whole.
 
     Its standard output appears here as it comes. A notebook that fails is left as `<name>.failed.ipynb`.
@@ -82,7 +83,7 @@ def _line(message):
     return first if first.endswith((".", "!", "?")) else f"{first}."
 
 
-def main():
+def main() -> None:
     end_with_starter()
     name = sys.argv[1]
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a kernel "python3" of another environment must not be taken

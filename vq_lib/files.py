@@ -6,22 +6,24 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from vq_lib.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 
-def _beside(path):
+def _beside(path: Path) -> str:
     """Prefix of temporary names beside `path`; what processes that were killed left under it is removed."""
     for left in path.parent.glob(f".{path.name}.*.tmp*"):
         pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
@@ -31,13 +33,13 @@ def _beside(path):
 
 
 @contextlib.contextmanager
-def whole_file(path):
+def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` only if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_beside(path), suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_beside(path), suffix=path.suffix)
     os.close(handle)
-    temporary = Path(temporary)
+    temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp's 0600 would keep a tutor from reading a student's report
@@ -47,7 +49,7 @@ def whole_file(path):
 
 
 @contextlib.contextmanager
-def whole_folder(path):
+def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; swap it for `path` only if the block ends without an error.
 
     A reader between the two renames finds no folder, never half of one.
@@ -69,14 +71,14 @@ def whole_folder(path):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path, value):
+def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all. NaN is refused: it is no JSON."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path, made_by):
+def read_json(path: str | Path, made_by: str) -> Any:
     """Read a JSON file of ours; `made_by` names the command that makes it, for the error."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -88,7 +90,7 @@ def read_json(path, made_by):
         raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
 
 
-def write_csv(path, header, rows):
+def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
     """Write a table as CSV, whole or not at all; floats with six digits."""
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -96,7 +98,7 @@ def write_csv(path, header, rows):
         writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
 
 
-def read_columns(path, made_by):
+def read_columns(path: str | Path, made_by: str) -> dict[str, list[float]]:
     """The columns of a CSV of numbers: `{name: list of floats}`.
 
     Raises:
@@ -110,25 +112,25 @@ def read_columns(path, made_by):
         raise UserError(f"{path} is missing or broken: {made_by} makes it.") from None
 
 
-def digest(value):
+def digest(value: Any) -> str:
     """SHA-256 of a JSON-able value, independent of the order of its keys; 64 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _try_lock(handle):
     try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
+        if sys.platform == "win32":
             handle.seek(0)
             msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     except OSError:
         return False
 
 
 @contextlib.contextmanager
-def lock(path, busy, patience=0.0):
+def lock(path: str | Path, busy: str, patience: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on the file `path` during the block.
 
     The operating system releases it when the process ends, however it ends. If another process still holds it

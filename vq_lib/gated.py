@@ -126,7 +126,7 @@ class GatedPixelCNN(Prior):
         return tuple(block.start(batch, self.grid) for block in self.blocks)
 
     def _shifts(self, given):
-        return [halves(layer.shift, given) for layer in (self, *self.blocks)]
+        return [halves(self.shift, given), *(halves(block.shift, given) for block in self.blocks)]
 
     def _row(self, above, caches, shifts):
         (down, across), *inner = shifts

@@ -7,6 +7,7 @@ pictures are data, so that the page needs no script and no host.
 import html
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vq_lib.errors import UserError
@@ -27,7 +28,7 @@ MATHS = re.compile(  # code comes first, so that a dollar inside it stays a doll
 )
 
 
-def render(study, notebooks):
+def render(study: Study, notebooks: Sequence[Path]) -> str:
     """The report as text.
 
     Args:
@@ -39,9 +40,10 @@ def render(study, notebooks):
 
     executed = [nbformat.read(path, as_version=4) for path in notebooks]
     metrics = read_json(study.metrics, "notebook 04") if study.metrics.exists() else {}
-    verdict = study.evaluation / "memorisation.json"
-    verdict = read_json(verdict, "notebook 04") if "samples" in metrics and verdict.exists() else {}
-    contents, settings = [], ""
+    judged = study.evaluation / "memorisation.json"
+    verdict = read_json(judged, "notebook 04") if "samples" in metrics and judged.exists() else {}
+    contents: list[tuple[int, str, str]] = []
+    settings = ""
     for number, notebook in enumerate(executed, 1):
         # papermill puts the values of this run into a cell of its own after the one with the defaults.
         notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
@@ -87,7 +89,7 @@ def _quieten(cell):
     cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text.strip()]
 
 
-def cards(metrics):
+def cards(metrics: dict) -> list[tuple[str, str, str]]:
     """The headline figures that `metrics` has: a list of (name, value, remark)."""
     vqvae, prior, data = (metrics.get(name) or {} for name in ("vqvae", "prior", "data"))
     found = []
@@ -114,7 +116,7 @@ def cards(metrics):
     return found
 
 
-def warnings(metrics, verdict):
+def warnings(metrics: dict, verdict: dict) -> list[str]:
     """What a reader must know before believing any figure, as sentences; an empty list where nothing was found.
 
     Args:
@@ -170,7 +172,7 @@ def _markdown(source, number, contents):
     for anchor in soup.select("a.anchor-link"):
         anchor.decompose()
     for image in soup.find_all("img"):  # a badge is a request to a host
-        if not image.get("src", "").startswith("data:"):
+        if not str(image.get("src")).startswith("data:"):
             parent = image.find_parent("a") or image
             paragraph = parent.find_parent("p")
             parent.decompose()
@@ -181,16 +183,17 @@ def _markdown(source, number, contents):
         level = int(heading.name[1]) + 1
         heading.name = f"h{level}"
         words = re.findall(r"\w+", math.sub("", heading.get_text()).lower())
-        heading["id"] = "-".join([f"part-{number}", *words])
-        while any(heading["id"] == other for _, other, _ in contents):
-            heading["id"] += "-again"
-        contents.append((level, heading["id"], math.sub(formula, html.escape(heading.get_text()))))
-    return math.sub(formula, re.sub(r"<p>(vqmath\d+htamqv)</p>", _block(formulas), str(soup)))
+        place = "-".join([f"part-{number}", *words])
+        while any(place == other for _, other, _ in contents):
+            place += "-again"
+        heading["id"] = place
+        contents.append((level, place, math.sub(formula, html.escape(heading.get_text()))))
+    return math.sub(formula, re.sub(r"<p>(vqmath(\d+)htamqv)</p>", _block(formulas), str(soup)))
 
 
 def _block(formulas):
     def replace(match):
-        block = formulas[int(re.search(r"\d+", match[1])[0])][1]
+        _, block = formulas[int(match[2])]
         return f'<div class="vq-equation">{match[1]}</div>' if block else match[0]
 
     return replace
@@ -231,11 +234,12 @@ def _without_this_machine(text, study):
     for place, name in places:
         for form in {str(place), html.escape(str(place))}:
             if len(form) > 3:
-                text = re.sub(re.escape(form) + r"(?![\w.-])", lambda _, name=name: html.escape(name), text)
+                shown = html.escape(name).replace("\\", r"\\")  # taken as it is, not as a reference to a group
+                text = re.sub(re.escape(form) + r"(?![\w.-])", shown, text)
     return text
 
 
-def main():
+def main() -> None:
     from vq_lib.pipeline import STAGES, fail, read_plan
 
     try:

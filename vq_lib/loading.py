@@ -10,7 +10,7 @@ MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 LARGEST = 2**30  # bytes, unpacked
 
 
-def load(path):
+def load(path: str | Path):
     """A model that this library has saved, without optimiser.
 
     Keras's safe mode refuses pickled code, but lets a file name any class of Keras with any arguments. Here the file's

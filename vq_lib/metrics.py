@@ -139,7 +139,7 @@ def black_cells(images, grid, receptive_field):
     low, high = receptive_field
     size = high - low + 1
     n, height, width, _ = np.shape(images)
-    lit = (np.asarray(images) > 0).any(axis=-1)
+    lit = np.any(np.asarray(images) > 0, axis=-1)
     step = (height // grid[0], width // grid[1])
     reach = np.stack(  # maximum_filter centres its window: shift it to [low, high]
         [

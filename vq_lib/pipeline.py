@@ -20,7 +20,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from vq_lib import comparison
 from vq_lib import data as datasets
@@ -41,7 +43,14 @@ FAILURE = "failure.json"  # in run/: the sentence of the step that failed
 LOG = "snakemake.log"
 
 
-def build(report, data="", overrides="", force=False, until=None, notebooks=REPOSITORY / "notebooks"):
+def build(
+    report: str | Path,
+    data: str | Path = "",
+    overrides: str = "",
+    force: bool = False,
+    until: str | None = None,
+    notebooks: str | Path = REPOSITORY / "notebooks",
+) -> int:
     """Bring `report.html`, `metrics.json`, `figures/` and `models/` of a report up to date; return the exit status.
 
     Args:
@@ -118,7 +127,7 @@ def _plan(study, signature, notebooks):
     }
 
 
-def snakemake(run, snakefile, arguments=()):
+def snakemake(run: Path, snakefile: str, arguments: Sequence[str] = ()) -> dict[str, Any] | None:
     """Run a Snakefile of `reports/` in the folder `run`, on its plan; None, or `{"status", "sentence"}` of what failed.
 
     On this machine, or where the environment's `SNAKEMAKE_PROFILE` sends jobs to.
@@ -142,7 +151,7 @@ def snakemake(run, snakefile, arguments=()):
         finally:
             handlers = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGINT, signal.SIGTERM)}
             end_descendants()
-            if hasattr(os, "killpg"):  # what a killed Snakemake left is no descendant any more
+            if sys.platform != "win32":  # what a killed Snakemake left is no descendant any more
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
             for name, handler in handlers.items():
@@ -167,7 +176,7 @@ def _reason(run, status):
     return f"{step[1]} was ended from outside" if step else "The pipeline stopped"
 
 
-def publish(study):
+def publish(study: Study) -> bool:
     """Copy what is finished up to the report's folder; True if any is new.
 
     That is the report, its metrics, the models and their card, the training's histories, and the figures that the
@@ -202,13 +211,13 @@ def publish(study):
     return news
 
 
-def fail(sentence, status=1):
+def fail(sentence: str, status: int = 1) -> NoReturn:
     """Leave the reason of a failed step for `vq-lib report`, in the current folder, and end this process."""
     write_json(FAILURE, {"status": status, "sentence": sentence})
     sys.exit(status)
 
 
-def read_plan():
+def read_plan() -> dict[str, Any]:
     """The plan in the current folder, which is `run/` for everything that Snakemake starts."""
     try:
         return json.loads(Path(PLAN).read_text(encoding="utf-8"))

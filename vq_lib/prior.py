@@ -115,7 +115,7 @@ class Prior(keras.Model):
 
     def _given(self, condition):
         """The vector h of a condition, (B, filters), or None for a prior without."""
-        if not self.conditional:
+        if self.conditioning is None:
             return None
         if condition is None:
             raise ValueError("this prior is conditioned on label or slice position: `condition` must be given")

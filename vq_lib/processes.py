@@ -10,7 +10,7 @@ import psutil
 STARTER = "VQ_LIB_STARTER"  # environment: process id, start time and machine of the `vq-lib` at the top
 
 
-def starter():
+def starter() -> dict[str, str]:
     """This process as an entry for the environment of what it starts."""
     return {STARTER: f"{os.getpid()} {psutil.Process().create_time()} {platform.node()}"}
 
@@ -25,7 +25,7 @@ def _lives(entry):
         return False
 
 
-def end_descendants(patience=3.0):
+def end_descendants(patience: float = 3.0) -> None:
     """End every child of this process and theirs: politely, and after `patience` seconds by force."""
     processes = psutil.Process().children(recursive=True)
     for process in processes:
@@ -42,7 +42,7 @@ def _signal(send):
         pass
 
 
-def end_with_starter():
+def end_with_starter() -> None:
     """From now on watch the starter, twice a second; once it is gone, end all descendants and this process.
 
     Without a starter in the environment (a notebook run by hand), or with one on another machine (a cluster's

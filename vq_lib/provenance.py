@@ -20,7 +20,7 @@ PACKAGES = (
 )
 
 
-def versions():
+def versions() -> dict[str, str]:
     """`{"python": …, package: version}` of the packages that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -31,7 +31,7 @@ def versions():
     return found
 
 
-def device():
+def device() -> str:
     """The device that Keras computes on, in words: "CPU, 2 cores" or the name of the GPU."""
     import keras
 
@@ -56,7 +56,7 @@ def device():
     return f"CPU, {os.cpu_count()} cores"
 
 
-def repeatable():
+def repeatable() -> bool:
     """Whether equal seeds give equal weights and figures on the device that Keras computes on, bit for bit.
 
     A GPU adds up in whatever order its threads finish (scatter-adds of the codebook's statistics, some convolutions'
@@ -65,7 +65,7 @@ def repeatable():
     return device().startswith("CPU")
 
 
-def commit():
+def commit() -> str | None:
     """The commit of the repository, with "+" where files differ from it; None outside a checkout."""
     try:
         git = ["git", "-C", str(REPOSITORY)]

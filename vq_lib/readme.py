@@ -32,7 +32,7 @@ def _row(path):
     ]
 
 
-def table():
+def table() -> str:
     """The table in Markdown: a row for each published report."""
     header = ["report", "test", "SSIM (95%)", "foreground SSIM (95%)", "best SSIM without a model", "best codec's SSIM",
               "bits per code (position unigram)", "training"]  # fmt: skip
@@ -45,7 +45,7 @@ def _published(path):
     return f"`{path.parent.name}`" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
-def written():
+def written() -> str:
     """The README as it should be."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     return re.sub(f"(?<={BEGIN}\n).*?(?={END})", lambda _: table() + "\n", text, flags=re.S)

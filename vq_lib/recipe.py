@@ -8,7 +8,7 @@ import math
 import re
 import reprlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -174,9 +174,10 @@ class VQVAE(Training):
     def _levels_make_the_codes(self):
         if self.quantizer == "vq" and self.levels:
             raise ValueError("levels belong to 'quantizer: fsq'")
-        if self.quantizer == "fsq" and (math.prod(self.levels or [0]), len(self.levels)) != (self.codes, self.code_dim):
+        levels = self.levels or []
+        if self.quantizer == "fsq" and (math.prod(levels), len(levels)) != (self.codes, self.code_dim):
             raise ValueError(
-                f"with 'quantizer: fsq', codes (={self.codes}) must be the product of levels (={self.levels}) and "
+                f"with 'quantizer: fsq', codes (={self.codes}) must be the product of levels (={levels}) and "
                 f"code_dim (={self.code_dim}) their number"
             )
         return self
@@ -190,12 +191,12 @@ class VQVAE(Training):
         return self
 
     @property
-    def factor(self):
+    def factor(self) -> int:
         """How many pixels of a side one code stands for."""
         return factor(self.encoder, "encoder", set())
 
 
-def factor(blocks, name, banned):
+def factor(blocks: list[Block], name: str, banned: set[str]) -> int:
     """Product of the strides of `blocks`; `banned` layers may not have one above 1."""
     product = 1
     for block in blocks:
@@ -264,7 +265,7 @@ class Prior(PriorModel):
         }
         return {**values, "compare": inherited}
 
-    def models(self):
+    def models(self) -> dict[str, PriorModel]:
         """Every prior to be trained, `{name: PriorModel}`, the main one first."""
         main = PriorModel(**{key: getattr(self, key) for key in PriorModel.model_fields})
         others = {kind: getattr(self.compare, kind) for kind in Compared.model_fields}
@@ -290,7 +291,7 @@ class Recipe(Section):
     data: Data
     vqvae: VQVAE
     prior: Prior | None = None
-    evaluation: Evaluation = Evaluation()
+    evaluation: Evaluation = Evaluation()  # type: ignore[call-arg]  # mypy reads Field's first argument as no default
     devices: Positive = Field(1, description="devices that share each training batch (JAX)")
 
     @pydantic.model_validator(mode="after")
@@ -309,22 +310,22 @@ class Recipe(Section):
         return self
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
         return digest(self.model_dump(mode="json", exclude_defaults=True))
 
-    def section(self, name):
+    def section(self, name: str) -> Any:
         """All settings of one section as plain values."""
         value = getattr(self, name)
         return None if value is None else value.model_dump(mode="json")
 
-    def chosen(self, name):
+    def chosen(self, name: str) -> Any:
         """The settings of one section that are not at their default, to be hashed: what was made with a recipe stays
         good when the library learns a new key.
         """
         value = getattr(self, name)
         return None if value is None else value.model_dump(mode="json", exclude_defaults=True)
 
-    def settings(self):
+    def settings(self) -> list[tuple[str, Any]]:
         """`(key, value)` of every setting in dotted form, blocks in one line each."""
         rows = []
 
@@ -344,7 +345,7 @@ class Recipe(Section):
         return rows
 
 
-def load(path, overrides=""):
+def load(path: str | Path, overrides: str = "") -> Recipe:
     """The recipe in the file `path`, changed by `overrides` such as `"vqvae.epochs=2 prior.epochs=2"`.
 
     Raises:
@@ -394,7 +395,7 @@ def _override(values, item):
 
 def _section_at(location):
     """The model class that holds the last key of a pydantic error location, or None."""
-    model = Recipe
+    model: type[Section] | None = Recipe
     for part in location[:-1]:
         if isinstance(part, int):
             continue

@@ -50,7 +50,7 @@ class GatedResidualBlock(keras.layers.Layer):
 
     def call(self, inputs, given=None, training=False):
         hidden = self.drop(self.masked(ops.elu(inputs)), training=training)
-        return inputs + _gated(shifted(self.leave(hidden), None if given is None else self.shift(given)))
+        return inputs + _gated(shifted(self.leave(hidden), None if self.shift is None else self.shift(given)))
 
     def start(self, batch, grid):
         return self.masked.start(batch, grid)
@@ -208,7 +208,7 @@ class PixelSNAIL(Prior):
 
     def _shifts(self, given):
         blocks = [block for block in self.blocks if isinstance(block, GatedResidualBlock)]
-        return [None if given is None else block.shift(given) for block in blocks]
+        return [None if block.shift is None else block.shift(given) for block in blocks]
 
     def _row(self, context, caches, shifts):
         return context, tuple(block.row(cache) for block, cache in zip(self.blocks, caches, strict=True))

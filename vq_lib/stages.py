@@ -191,7 +191,8 @@ def conditions(slices, wanted):
         UserError: the training slices have no labels, or no positions.
     """
     train, told = slices.where("train"), np.full((len(slices), 2), -1, np.int32)
-    labels, count = (), 0
+    labels: tuple[str, ...] = ()
+    count = 0
     if "label" in wanted:
         labels = tuple(sorted({str(label) for label in slices.label[train] if label}))
         if not labels:
@@ -259,7 +260,8 @@ def _train_prior(study, name, settings, key, slices, vqvae, codes):
             np.savez_compressed(temporary, test=lengths["test"])
         told_bits = model.condition_bits / np.prod(vqvae.grid)
         summary["bits_per_code"] = {name: float(values.mean() + told_bits) for name, values in lengths.items()}
-        summary["baselines_bits_per_code"] = ladder.ladder(*(codes[rows] for rows in split.values()), size)
+        train, validation, test = (codes[rows] for rows in split.values())
+        summary["baselines_bits_per_code"] = ladder.ladder(train, validation, test, size)
         files.write_json(folder / "summary.json", summary)
     return model, summary
 

@@ -9,7 +9,7 @@ from vq_lib.errors import UserError, nearest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def report_folder(report):
+def report_folder(report: str | Path) -> Path:
     """The folder of a report given by name (`"demo"`) or by path (`"somewhere/mine"`).
 
     Raises:
@@ -39,7 +39,7 @@ class Study:
         overrides: changes to the recipe, `"vqvae.epochs=2 prior.epochs=2"`.
     """
 
-    def __init__(self, report="demo", data="", overrides=""):
+    def __init__(self, report: str | Path = "demo", data: str | Path = "", overrides: str = ""):
         self.folder = report_folder(report)
         self.name = self.folder.name
         self.data_folder = Path(os.path.expanduser(data)).resolve() if str(data).strip() else None

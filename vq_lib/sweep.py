@@ -34,7 +34,7 @@ class Sweep(pydantic.BaseModel):
     conclusion: str = ""  # what the table says, in a sentence; shown below it
 
 
-def load(study):
+def load(study: Study) -> Sweep | None:
     """The sweep of a report, or None where it has none."""
     path = study.folder / "sweep.yaml"
     try:
@@ -49,7 +49,7 @@ def load(study):
     raise UserError(f"{path} must hold `points:`, names with overrides such as 'vqvae.beta=1' ({reason}).")
 
 
-def run(report, data=""):
+def run(report: str | Path, data: str | Path = "") -> int:
     """Build every point and write the table of those that are done; returns the exit status."""
     study = Study(report, data)
     sweep = load(study)
@@ -76,7 +76,7 @@ def run(report, data=""):
     return 0
 
 
-def build_point(point):
+def build_point(point: str) -> None:
     """Build one point, in the folder that `run` has prepared: what a job does."""
     print(f"sweep: {point}", flush=True)
     os.environ.pop("SNAKEMAKE_PROFILE", None)  # the point is a job already
@@ -110,7 +110,7 @@ def _result(point):
             summary["images_per_second"], round(summary["seconds"] / 60, 1), summary["epochs"]["done"])  # fmt: skip
 
 
-def table(study):
+def table(study: Study) -> tuple[list[str], list[list[str]]] | None:
     """Header and rows of `sweep.csv`, or None where there is none."""
     try:
         with open(study.folder / "sweep.csv", newline="", encoding="utf-8") as file:

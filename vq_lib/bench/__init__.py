@@ -9,7 +9,8 @@ CALLS = 5
 
 def timed(function):
     """Median seconds of a call, once warm."""
-    times, began = [], time.perf_counter()
+    times: list[float] = []
+    began = time.perf_counter()
     while len(times) < CALLS and (not times or time.perf_counter() - began < PATIENCE):
         start = time.perf_counter()
         function()

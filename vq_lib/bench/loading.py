@@ -29,8 +29,9 @@ def measure(folder=None, count=1500, runs=5):
     Args:
         folder: OASIS slices; None: the environment's OASIS_DIR, or else `count` generated PNGs of 256x256.
     """
-    with tempfile.TemporaryDirectory() as place:
-        place, folder = Path(place), folder or os.environ.get("OASIS_DIR") or _generated(Path(place), count)
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        folder = folder or os.environ.get("OASIS_DIR") or _generated(place, count)
         files = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES)]
         paths = [file.path for file in files if not folders.is_mask(file)]
         sources = [lambda path=path: [reading.picture(path)] for path in paths]

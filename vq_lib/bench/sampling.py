@@ -103,7 +103,8 @@ def exponents(rows):
     """
     found = {}
     for name in dict.fromkeys(row["prior"] for row in rows):
-        x, y = [], []
+        x: list[float] = []
+        y: list[float] = []
         for batch in BATCHES:
             own = [row for row in rows if (row["prior"], row["batch"]) == (name, batch)]
             codes, seconds = (

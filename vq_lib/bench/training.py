@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,24 +70,22 @@ def run(form):
     slices = cohort.make(PEOPLE, SLICES, settings.data.size, progress=False)
     train, held_out = (slices.images[slices.where(split)] for split in ("train", "validation"))
     variance = float((train / 255).var())
+    fitted: dict[str, Any]  # the arguments of `fit`
+    scored: dict[str, Any]  # and of `evaluate`
     if form == "ours":
         model = _ours(settings, variance, "auto")
         data = training.Batches(train, np.arange(len(train)), BATCH, seed=0)
         model.compile(training.optimizer(settings.vqvae, len(data)))
-        fitted, scored = (
-            {"x": data, "shuffle": False},
-            {"x": training.Batches(held_out, np.arange(len(held_out)), BATCH)},
-        )
+        fitted = {"x": data, "shuffle": False}
+        scored = {"x": training.Batches(held_out, np.arange(len(held_out)), BATCH)}
     else:
         model = _tutorial(settings, variance)
         model.compile(
             keras.optimizers.Adam(settings.vqvae.learning_rate), lambda x, y: ops.mean((x - y) ** 2) / variance
         )
         train, held_out = (images.astype(np.float32) / 255 - 0.5 for images in (train, held_out))
-        fitted, scored = (
-            {"x": train, "y": train, "batch_size": BATCH},
-            {"x": held_out, "y": held_out, "batch_size": BATCH},
-        )
+        fitted = {"x": train, "y": train, "batch_size": BATCH}
+        scored = {"x": held_out, "y": held_out, "batch_size": BATCH}
     seconds = []
     for _ in range(EPOCHS):
         began = time.perf_counter()
@@ -97,10 +96,10 @@ def run(form):
 
 
 def _peak_memory():
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -124,7 +123,7 @@ def operations(settings):
 
 def measure(gflops):
     """`benchmarks.json`'s `training`; `gflops` are the machine's matrix-product rates by dtype."""
-    found = {"ours": [], "tutorial": []}
+    found: dict[str, list[dict]] = {"ours": [], "tutorial": []}
     for _ in range(TURNS):
         for form, runs in found.items():
             done = subprocess.run([sys.executable, "-m", __name__, form], capture_output=True, text=True, check=True)

@@ -6,7 +6,8 @@ names tell scans apart, not people: a table of people (see `subjects`) brings th
 
 import re
 
-from vq_lib.data.folders import Listing, Row, split_and_rest, topmost
+from vq_lib.data.folders import File, Listing, Row, split_and_rest, topmost
+from vq_lib.recipe import Data
 
 EXPECTED = "AD_NC/{train,test}/{AD,NC}/<scan>_<slice>.jpeg"
 WHERE = (
@@ -23,12 +24,14 @@ CLASSES = {"AD", "NC", "CN", "MCI"}
 ROOT = re.compile(r"A[DC]_NC|ADNI.*", re.I)
 
 
-def listing(files, data):
+def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`: person is the scan's id as it stands in the name, label the class folder's."""
     rows, above = [], []
     for file in files:
         match = SLICE.fullmatch(file.parts[-1])
-        split, rest = split_and_rest(file.parts) if match else ("", [])
+        if match is None:
+            continue
+        split, rest = split_and_rest(file.parts)
         if not split or len(rest) > 2:
             continue
         label = rest[0].upper() if len(rest) == 2 else ""

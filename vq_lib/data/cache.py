@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -18,12 +20,13 @@ from vq_lib.data.slices import Slices, read_table, write_table
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_folder, write_json
 from vq_lib.recipe import People
+from vq_lib.study import Study
 
 FORMAT = 2  # raised when the same files give other slices, or another kind of cache
 PRINTED = 200  # lines of leaks that are printed; leaks.csv has all
 
 
-def check(study):
+def check(study: Study) -> str:
     """Whether recipe and data folder go together and every image is whole; nothing is decoded or written.
 
     Returns:
@@ -41,7 +44,7 @@ def check(study):
     return survey.signature
 
 
-def load(study):
+def load(study: Study) -> Slices:
     """The slices of a report: from `run/slices/` where these fit recipe and data, else made and kept there.
 
     Prints one line that says which. `Slices.images` is memory-mapped and read-only.
@@ -65,7 +68,7 @@ def load(study):
     return slices
 
 
-def opened(study):
+def opened(study: Study) -> Slices:
     """The slices that notebook 01 or 02 left in `run/slices/`, for those that need the same ones.
 
     Raises:
@@ -86,23 +89,23 @@ def _about(study):
     return read_json(study.slices / "slices.json", "notebook 01")
 
 
-def acknowledgement(study):
+def acknowledgement(study: Study) -> str:
     """What every report on these slices must say about where they come from; plain text."""
     layout = _about(study)["layout"]
     return (cohort if layout == "cohort" else layouts.ADAPTERS[layout]).ACKNOWLEDGEMENT
 
 
-def findings(study):
+def findings(study: Study) -> list[dict]:
     """What was found wrong with the slices in `run/slices/`: a list as `checks` describes it."""
     return _about(study)["findings"]
 
 
-def people(study):
+def people(study: Study) -> dict[str, dict[str, str]]:
     """What the table of people says: `{person: {"age", "sex"}}`, both text, either may be missing."""
     return _about(study)["people"]
 
 
-def summary(study):
+def summary(study: Study) -> dict:
     """`metrics.json`'s `data.checks`: `{check: {"count", "examples"}}`, and under `warnings` the sentences to heed."""
     found = findings(study)
     return {
@@ -193,7 +196,7 @@ def _make(study, survey, folder, key):
     found.append(checks.finding(
         "splits cut from train", "note", [f"{count} people for {name}" for name, count in cut.items()],
         "Splits without a folder, cut from the training people"))  # fmt: skip
-    slices = Slices(images=images, thumbnails=thumbs, **columns)
+    slices = Slices(images=images, thumbnails=thumbs, fingerprint="", **columns)  # known once the table is written
     look = [data.size, data.channels, data.white, data.range if survey.layout == "volumes" else None]
     content = hashlib.sha256(json.dumps([FORMAT, look]).encode() + noted["crc"].tobytes())
     _finish(study, survey, folder, key, slices, noted, [_people_apart(survey), *found], content)
@@ -206,7 +209,7 @@ def _make_cohort(study, survey, folder, key):
     thumbs = _thumbnails(folder, len(slices))
     checks.thumbnails(slices.images, thumbs)
     slices = Slices(**{**slices.__dict__, "thumbnails": thumbs})
-    _finish(study, survey, folder, key, slices, None, [], hashlib.sha256(np.ascontiguousarray(slices.images)))
+    _finish(study, survey, folder, key, slices, None, [], hashlib.sha256(np.ascontiguousarray(slices.images).data))
 
 
 def _finish(study, survey, folder, key, slices, noted, found, content):
@@ -257,7 +260,7 @@ def _group(columns, thumbs, unknown):
         "names the people")  # fmt: skip
 
 
-def npy_file(path, shape):
+def npy_file(path: Path, shape: tuple[int, ...]) -> Callable[[int, np.ndarray], None]:
     """A `.npy` file of zeros of uint8, and the function that writes `block` from a row of it on.
 
     Plain writes: a memory map would fault in each page before it is overwritten.

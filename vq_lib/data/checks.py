@@ -17,7 +17,7 @@ MASK_LEVELS = 8  # two to so many grey levels: a segmentation
 SHOWN = 20  # examples kept of each finding
 
 
-def thumbnails(images, out, made=None):
+def thumbnails(images: np.ndarray, out: np.ndarray, made: np.ndarray | None = None) -> None:
     """Write grey 64x64 copies of `images` (N, H, W, C) to `out`, uint8 (N, 64, 64), but where `made` is True; on all
     cores.
     """
@@ -39,7 +39,9 @@ def thumbnails(images, out, made=None):
     reading.on_all_cores(chunk, range(0, len(images), reading.CHUNK), "comparing images")
 
 
-def similar(thumbs, group=None, threshold=LEAK):
+def similar(
+    thumbs: np.ndarray, group: np.ndarray | None = None, threshold: float = LEAK
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of images whose thumbnails correlate at `threshold` or more; with `group`, only pairs of unequal groups.
 
     Means over 4x4 cells propose, correlation at 64x64 decides. They cannot miss a pair: the cells are an orthogonal
@@ -62,7 +64,7 @@ def similar(thumbs, group=None, threshold=LEAK):
     reading.on_all_cores(chunk, range(0, len(thumbs), 256), "comparing images")
     usable = np.flatnonzero(lengths > 0.5)
     squares = np.einsum("ij,ij->i", coarse, coarse)
-    pairs, values = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
+    found, alike = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     for chosen, others in _blocks(usable, group):
         distance = squares[chosen, None] + squares[others] - 2 * coarse[chosen] @ coarse[others].T
         first, second = np.nonzero(distance <= 2 - 2 * threshold + 1e-4)
@@ -73,9 +75,9 @@ def similar(thumbs, group=None, threshold=LEAK):
             a, b = first[start : start + 2048], second[start : start + 2048]
             correlation = np.einsum("ij,ij->i", unit(thumbs[a]), unit(thumbs[b]))
             kept = correlation >= threshold
-            pairs.append(np.sort(np.stack([a, b], axis=1)[kept], axis=1))
-            values.append(correlation[kept])
-    pairs, values = np.concatenate(pairs), np.concatenate(values)
+            found.append(np.sort(np.stack([a, b], axis=1)[kept], axis=1))
+            alike.append(correlation[kept])
+    pairs, values = np.concatenate(found), np.concatenate(alike)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     return pairs[order], values[order]
 
@@ -94,14 +96,14 @@ def _blocks(rows, group, size=1024):
                 yield mine[start : start + size], others[other : other + size]
 
 
-def finding(check, kind, examples, what, then=""):
+def finding(check: str, kind: str, examples: list[str], what: str, then: str = "") -> dict:
     """One finding: "`what`: count, such as the first example`then`", or no sentence where there is none."""
     count = len(examples)
     text = f"{what}: {count:,}, such as {examples[0]}{then}" if count else ""
     return {"check": check, "kind": kind, "count": count, "sentence": text, "examples": list(examples[:SHOWN])}
 
 
-def leaks(slices):
+def leaks(slices) -> list[tuple[int, int, float, bool]]:
     """Pictures that are on both sides: `[(first, second, correlation, identical)]`, indices of slices, all of them."""
     pairs, values = similar(slices.thumbnails, slices.split)
     same = [np.array_equal(slices.images[a], slices.images[b]) if value > 0.9999 else False
@@ -109,7 +111,7 @@ def leaks(slices):
     return [(a, b, value, one) for (a, b), value, one in zip(pairs.tolist(), values.tolist(), same, strict=True)]
 
 
-def pictures(slices, noted=None):
+def pictures(slices, noted: np.ndarray | None = None) -> list[dict]:
     """Findings about the pictures themselves.
 
     Args:

@@ -35,7 +35,7 @@ VENTRICLES = {"control": (-0.8, 0.6), "atrophy": (1.2, 2.6)}  # total widening, 
 NOISE = 0.01  # standard deviation of scanner noise, full scale is 1
 
 
-def make(people, slices=16, size=64, seed=0, progress=True):
+def make(people: dict[str, int], slices: int = 16, size: int = 64, seed: int = 0, progress: bool = True) -> Slices:
     """The slices of synthetic people, equally many of both labels in every split.
 
     Args:
@@ -64,7 +64,7 @@ def make(people, slices=16, size=64, seed=0, progress=True):
     )
 
 
-def person(number, slices, size, seed, label):
+def person(number: int, slices: int, size: int, seed: int, label: str) -> np.ndarray:
     """One synthetic person: uint8 (slices, size, size). The same arguments give the same bytes."""
     rng = np.random.default_rng([seed, number])
     points = sample_points(slices, size)

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 SPLIT_NAMES = {"train": "train", "training": "train", "validate": "validation", "validation": "validation",
@@ -24,7 +25,7 @@ class File(NamedTuple):
     time: int  # of its last change, ns
 
     @property
-    def parts(self):
+    def parts(self) -> list[str]:
         return self.name.split("/")
 
 
@@ -42,30 +43,32 @@ class Row(NamedTuple):
 class Listing(NamedTuple):
     """What an adapter finds: rows in the order of the table, what it left out, and what `person` stands for."""
 
-    rows: list
-    masks: list  # files whose names say that they are masks
+    rows: list[Row]
+    masks: list[File]  # files whose names say that they are masks
     identity: str  # "person", "scan" (of one person there may be several), or "" where nothing tells people apart
 
 
-def printable(text):
+def printable(text: str) -> str:
     """A name without what would break a terminal, a CSV file or a page: control characters and undecodable bytes."""
     text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def natural(text):
+def natural(text: str) -> list[tuple[int, int, str]]:
     """A key that sorts `slice_10` after `slice_9`."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def walk(folder):
+def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
     """The files below `folder`, links followed, hidden ones and `CLUTTER` left out.
 
     Returns:
         `File`s sorted by name, and `{name: reason}` of folders and images that cannot be reached.
     """
-    files, troubles, visits = [], {}, {}
-    stack = [(os.fspath(folder), "", frozenset())]
+    files: list[File] = []
+    troubles: dict[str, str] = {}
+    visits: dict[tuple[int, int], int] = {}
+    stack: list[tuple[str, str, frozenset]] = [(os.fspath(folder), "", frozenset())]
     while stack:
         path, prefix, above = stack.pop()
         try:
@@ -100,7 +103,7 @@ def _sort_in(entry, name, files, troubles, stack, above):
             troubles[name] = f"it cannot be reached ({error.strerror})"
 
 
-def split_and_rest(parts):
+def split_and_rest(parts: list[str]) -> tuple[str, list[str]]:
     """`("train", [folders and name after it])` for the first part that names a split; `("", parts)` without one."""
     for number, part in enumerate(parts[:-1]):
         if part.lower() in SPLIT_NAMES:
@@ -108,7 +111,7 @@ def split_and_rest(parts):
     return "", parts
 
 
-def is_mask(file):
+def is_mask(file: File) -> bool:
     """Whether a file's name, or that of a folder it lies in, says that it is a segmentation."""
     folder, _, name = file.name.rpartition("/")
     return bool(MASK_FILE.search(name.split(".")[0])) or _of_masks(folder)
@@ -119,7 +122,7 @@ def _of_masks(folder):
     return any(map(MASK_FOLDER.fullmatch, folder.split("/")))
 
 
-def topmost(rows, above):
+def topmost(rows: list[Row], above: list[list[str]]) -> list[Row]:
     """The rows of the copy that lies least deep, where a folder holds a layout several times: two would be a leak.
 
     Args:

@@ -5,8 +5,9 @@ The fallback: it fits whatever holds images, so a specific layout that fits come
 
 import re
 
-from vq_lib.data.folders import IMAGES, Listing, Row, is_mask, natural, split_and_rest
+from vq_lib.data.folders import IMAGES, File, Listing, Row, is_mask, natural, split_and_rest
 from vq_lib.errors import UserError
+from vq_lib.recipe import Data
 
 EXPECTED = "[train/|test/]class/*.{png,jpg,jpeg,tif,bmp,webp}"
 ACKNOWLEDGEMENT = (
@@ -14,7 +15,7 @@ ACKNOWLEDGEMENT = (
 )
 
 
-def listing(files, data):
+def listing(files: list[File], data: Data) -> Listing:
     """All images among `files`: split from the first folder that names one, label from the folder below it.
 
     The person is what `data.person` finds in the path, or unknown.

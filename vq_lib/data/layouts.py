@@ -2,12 +2,15 @@
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, reading, subjects, volumes, voxels
 from vq_lib.errors import UserError
 from vq_lib.files import digest
+from vq_lib.recipe import Data, Recipe
+from vq_lib.study import Study
 
 # Layouts that are read from a folder. An adapter has EXPECTED (what lies where), an ACKNOWLEDGEMENT for reports, and
 # listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file.
@@ -20,25 +23,25 @@ class Survey(NamedTuple):
     """What a recipe finds in its data folder; for the cohort all but layout and signature are empty."""
 
     layout: str
-    rows: list
+    rows: list[folders.Row]
     identity: str  # as in `folders.Listing`
-    people: dict  # {person: {"age", "sex"}}
-    findings: list
-    broken: dict  # {name: reason} of what cannot be reached
+    people: dict[str, dict[str, str]]  # {person: {"age", "sex"}}
+    findings: list[dict]
+    broken: dict[str, str]  # {name: reason} of what cannot be reached
     signature: str  # changes with the settings and with any file's name, size or time
 
     @property
-    def files(self):
+    def files(self) -> list[folders.File]:
         """Each file once, in the order of the rows."""
         return list(dict.fromkeys(row.file for row in self.rows))
 
 
-def settings(recipe):
+def settings(recipe: Recipe) -> dict:
     """The part of `data:` that decides how the slices look."""
     return {name: value for name, value in recipe.chosen("data").items() if name not in LATER}
 
 
-def survey(study):
+def survey(study: Study) -> Survey:
     """Recognise the layout and list the slices; no image is opened.
 
     Raises:
@@ -55,7 +58,8 @@ def survey(study):
     files, broken = folders.walk(folder)
     layout, listing = _recognise(folder, files, data)
     tables = _tables(folder, files, data)
-    about, findings = {}, []
+    about: dict[str, dict[str, str]] = {}
+    findings: list[dict] = []
     if tables:
         listing, about, without, spare = subjects.join(listing, tables[0])
         findings += [
@@ -129,7 +133,7 @@ def _tables(folder, files, data):
     return [Path(file.path) for file in inside[:1]] or [beside] * beside.is_file()
 
 
-def sources(survey, data, header_only=False):
+def sources(survey: Survey, data: Data, header_only: bool = False) -> list[Callable]:
     """A function for each file: its slices as `reading.picture` returns them, or only a look at its header."""
     if survey.layout == "volumes":
         one = voxels.look if header_only else functools.partial(_volume, count=data.slices, span=data.range)

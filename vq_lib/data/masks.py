@@ -5,10 +5,13 @@ import re
 import numpy as np
 from PIL import Image
 
+from vq_lib.data.slices import Slices
+from vq_lib.study import Study
+
 LEVELS = (0, 85, 170, 255)  # background, cerebrospinal fluid, grey matter, white matter
 
 
-def tissues(study, slices, rows):
+def tissues(study: Study, slices: Slices, rows: np.ndarray) -> np.ndarray | None:
     """Tissue of each pixel of the slices `rows`: uint8 (n, H, W), 0 to 3 in the order of `LEVELS`; None without masks.
 
     `keras_png_slices_seg_test/seg_441_slice_0.nii.png` belongs to `keras_png_slices_test/case_441_slice_0.nii.png`. A

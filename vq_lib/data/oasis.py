@@ -6,7 +6,8 @@ The folder given may be any above or below `keras_png_slices_data`. Tissue masks
 
 import re
 
-from vq_lib.data.folders import SPLIT_NAMES, Listing, Row, is_mask, topmost
+from vq_lib.data.folders import SPLIT_NAMES, File, Listing, Row, is_mask, topmost
+from vq_lib.recipe import Data
 
 EXPECTED = "keras_png_slices_data/keras_png_slices_{train,validate,test}/case_NNN_slice_K.nii.png"
 WHERE = (
@@ -21,7 +22,7 @@ ACKNOWLEDGEMENT = (
 SLICE = re.compile(r"case_(\d+)_slice_(\d+)(\.nii)?\.png", re.I)
 
 
-def listing(files, data):
+def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`, by case and slice: person `case_NNN` (subject `OAS1_0NNN`), position K."""
     rows, above = [], []
     for file in files:

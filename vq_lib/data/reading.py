@@ -11,7 +11,9 @@ import os
 import sys
 import warnings
 import zlib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -43,7 +45,7 @@ def bar(iterable, what, total=None, unit="image", shown=True):
     return tqdm(iterable, what, total, unit=unit, disable=not shown, leave=False, file=sys.stdout, mininterval=1.0)
 
 
-def read(path, size, channels=1, white=None):
+def read(path: str | Path, size: int, channels: int = 1, white: int | None = None) -> np.ndarray:
     """One image as uint8 (size, size, channels), fitted into the square as `fit` does.
 
     Raises:
@@ -55,7 +57,7 @@ def read(path, size, channels=1, white=None):
         raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None
 
 
-def picture(path, channels=1, white=None, decode=True):
+def picture(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True):
     """An image file as a Pillow image of mode L or RGB, and what it was: `(image, mode, whether it has colour, crc)`.
 
     Args:
@@ -74,8 +76,9 @@ def picture(path, channels=1, white=None, decode=True):
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > PIXELS:
             raise Image.DecompressionBombError
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            raise ValueError(f"it holds {image.n_frames} pictures, not one")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise ValueError(f"it holds {frames} pictures, not one")
         mode = image.mode
         if mode in ("I", "F") and white is None:
             raise ValueError(f"its levels (mode {mode}) have no known white: set data.white in the recipe")
@@ -130,7 +133,7 @@ def _coloured(image):
     return not (np.array_equal(red, green) and np.array_equal(red, blue))
 
 
-def fit(image, size):
+def fit(image: Image.Image, size: int) -> Image.Image:
     """`image` scaled so that its longer side is `size`, in the middle of a black square.
 
     Shrinking averages over areas (Pillow's BOX): from 256 to 128 pixels each is the mean of its four. Unlike a Lanczos
@@ -147,7 +150,7 @@ def fit(image, size):
     return image
 
 
-def stretched(image, size):
+def stretched(image: Image.Image, size: int) -> np.ndarray:
     """`image` as grey levels, uint8 (size, size), whatever its proportions were."""
     return np.asarray(image.convert("L").resize((size, size), _filter(max(image.size), size)))
 
@@ -156,7 +159,7 @@ def _filter(side, size):
     return Image.Resampling.BOX if size <= side else Image.Resampling.BICUBIC
 
 
-def as_array(image, channels=1):
+def as_array(image: Image.Image, channels: int = 1) -> np.ndarray:
     """uint8 (H, W, channels) of a Pillow image of mode L or RGB."""
     array = np.asarray(image).reshape(image.height, image.width, -1)
     return array if array.shape[2] == channels else np.repeat(array, channels, axis=2)
@@ -168,7 +171,9 @@ def _levels_used(array, enough=16):
     return few if few > enough else np.count_nonzero(np.bincount(array.ravel()))
 
 
-def read_all(sources, each, size, channels, put, progress=True):
+def read_all(
+    sources: Sequence[Callable], each: int, size: int, channels: int, put: Callable, progress: bool = True
+) -> tuple[np.ndarray, dict[int, str]]:
     """Read files on all cores and hand their slices on in blocks, so that memory does not grow with their number.
 
     Args:
@@ -205,7 +210,7 @@ def read_all(sources, each, size, channels, put, progress=True):
     return noted, dict(sorted(broken.items()))
 
 
-def read_many(paths, size, channels=1, progress=False):
+def read_many(paths: Sequence[str | Path], size: int, channels: int = 1, progress: bool = False) -> np.ndarray:
     """The images in `paths`, uint8 (n, size, size, channels).
 
     Raises:
@@ -223,7 +228,7 @@ def read_many(paths, size, channels=1, progress=False):
     return images
 
 
-def check_all(checks):
+def check_all(checks: Sequence[Callable]) -> dict[int, str]:
     """Call each of `checks` on all cores; `{index: reason}` of those that raise."""
 
     def chunk(start):
@@ -239,7 +244,7 @@ def check_all(checks):
     return {number: why for part in parts for number, why in part.items()}
 
 
-def reason(error):
+def reason(error: Exception) -> str:
     """What a broken file's exception says, as the end of a sentence."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "it is no image file of a known kind, or a broken one"
@@ -248,7 +253,7 @@ def reason(error):
     return (str(error).strip().splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
-def on_all_cores(work, items, what, total=0):
+def on_all_cores(work: Callable, items: Iterable, what: str, total: int = 0) -> list:
     """`[work(item) for item in items]` on all cores; Pillow decodes outside the interpreter's lock.
 
     With a `total` the results are counts, and a bar adds them up to it.

@@ -44,13 +44,13 @@ class Slices:
     def __len__(self):
         return len(self.images)
 
-    def where(self, split):
+    def where(self, split: str) -> np.ndarray:
         """Indices of the slices of one split, in order: (n,) int64."""
         if split not in SPLITS:
             raise ValueError(f"split (={split!r}) must be one of {SPLITS}")
         return np.flatnonzero(self.split == split)
 
-    def counts(self):
+    def counts(self) -> dict[str, dict[str, int]]:
         """`{split: {"images": n, "people": m}}`, as `metrics.json` has it."""
         return {
             split: {"images": int(rows.size), "people": int(np.unique(self.person[rows]).size)}
@@ -59,7 +59,7 @@ class Slices:
         }
 
 
-def write_table(slices, path):
+def write_table(slices: Slices, path: Path) -> None:
     """Write the table (not the images) as UTF-8 CSV."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -67,9 +67,9 @@ def write_table(slices, path):
         writer.writerows(zip(*(getattr(slices, name).tolist() for name in COLUMNS), strict=True))
 
 
-def read_table(path):
+def read_table(path: Path) -> dict[str, np.ndarray]:
     """The columns of a table written by `write_table`, as a dict of arrays."""
-    with open(Path(path), newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {name: np.array([row[name] for row in rows], dtype=str) for name in COLUMNS}
     columns["position"] = columns["position"].astype(np.int64)

@@ -8,7 +8,9 @@ from vq_lib.errors import UserError
 FOLDS = 5  # of the demonstration
 
 
-def assign(person, label, given, shares, seed=0):
+def assign(
+    person: np.ndarray, label: np.ndarray, given: np.ndarray, shares: dict[str, float], seed: int = 0
+) -> tuple[np.ndarray, dict[str, int]]:
     """The split of each slice: as the folders say, and where there is no folder for one, cut from the training people.
 
     The cut is by person, seeded, and stratified: people of each label in random order are numbered by quantile, and the
@@ -50,7 +52,7 @@ def assign(person, label, given, shares, seed=0):
     return split, counts
 
 
-def groups(count, pairs):
+def groups(count: int, pairs: np.ndarray) -> np.ndarray:
     """The smallest member of each item's connected component: (count,) int, for pairs (n, 2) of items."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
@@ -61,7 +63,7 @@ def groups(count, pairs):
     return first[component]
 
 
-def neighbours(slices, seed=0, most=6000):
+def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict]:
     """What the nearest neighbour knows under a split by slice and under one by person.
 
     Each slice in turn is looked up among the slices of the other of `FOLDS` folds, by correlation of thumbnails. Once
@@ -96,7 +98,7 @@ def neighbours(slices, seed=0, most=6000):
     } for name, index in nearest.items()}  # fmt: skip
 
 
-def unit(images):
+def unit(images: np.ndarray) -> np.ndarray:
     """Images as vectors of mean 0 and length 1, so that a dot product is their correlation; constant ones are zero."""
     vectors = images.reshape(len(images), -1).astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
@@ -104,12 +106,12 @@ def unit(images):
     return vectors / np.where(length > 0, length, 1)
 
 
-def shared(person, split):
+def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
     """People with slices in two splits: `{person: [splits]}`."""
     pairs = np.unique(np.stack([person, split]), axis=1) if len(person) else np.zeros((2, 0), str)
     names, counts = np.unique(pairs[0], return_counts=True)
     both = set(names[counts > 1].tolist()) - {""}
-    found = {}
+    found: dict[str, list[str]] = {}
     for who, where in pairs.T.tolist():
         if who in both:
             found.setdefault(who, []).append(where)

@@ -8,7 +8,9 @@ their case and spaces: an id (`case`, `id`, `scan`, `MRI ID`, `Image Data ID`, `
 import csv
 import functools
 import re
+from pathlib import Path
 
+from vq_lib.data.folders import Listing, Row
 from vq_lib.errors import UserError
 
 PERSON = ("person", "subject", "subjectid", "patient", "patientid", "participantid", "ptid")
@@ -17,7 +19,7 @@ LABEL = ("label", "class", "diagnosis", "dx", "group", "researchgroup")
 SEX = ("sex", "gender", "mf")
 
 
-def read(path):
+def read(path: Path) -> list[dict[str, str]]:
     """The rows of the table, as dicts with plain column names.
 
     Raises:
@@ -37,7 +39,7 @@ def read(path):
 
 
 @functools.lru_cache(maxsize=4096)
-def canonical(name):
+def canonical(name: str) -> str:
     """One form for what tables write: `OAS1_0001_MR1`, `case_001`, `I218391` → `oas1_1_mr1`, `1`, `218391`."""
     name = name.strip().lower()
     if oasis := re.search(r"oas(\d)_0*(\d+)(_mr\d)?", name):
@@ -46,7 +48,7 @@ def canonical(name):
     return number[1] if number else name
 
 
-def label(row, path):
+def label(row: dict[str, str], path: Path) -> str:
     """The class that a row gives: its own, or from the clinical dementia rating, CDR: `dementia` above 0, `control` at
     0, `unrated` where it is empty (OASIS-1's young people)."""
     own = next((row[name] for name in LABEL if row.get(name)), "")
@@ -58,7 +60,7 @@ def label(row, path):
         raise UserError(f"{path}: the CDR {row['cdr']!r} is no number.") from None
 
 
-def join(listing, path):
+def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str]], list[str], list[str]]:
     """The listing with the table's labels and people, `{person: {"age", "sex"}}`, and who has no counterpart.
 
     A label that a folder gave stays. People keep the names that they have on disk; only where names tell no more than
@@ -67,7 +69,8 @@ def join(listing, path):
     Returns:
         listing, people, names of people without a row, rows without slices.
     """
-    table, owner = {}, {}
+    table: dict[int, dict[str, str]] = {}
+    owner: dict[str, int] = {}
     for number, row in enumerate(read(path)):
         for name in IDS:
             if row.get(name):
@@ -75,16 +78,19 @@ def join(listing, path):
                 for form in (key, re.sub(r"_mr\d$", "", key)):
                     owner.setdefault(form, number)
         table[number] = row
-    rows, people, found, without = [], {}, set(), set()
+    rows: list[Row] = []
+    people: dict[str, dict[str, str]] = {}
+    found: set[int] = set()
+    without: set[str] = set()
     for slice_ in listing.rows:
         keys = (slice_.scan, slice_.person, slice_.file.parts[-1], slice_.file.name)
-        number = next((owner[key] for key in map(canonical, keys) if key in owner), None)
-        if number is None:
+        mine = next((owner[key] for key in map(canonical, keys) if key in owner), None)
+        if mine is None:
             without.add(slice_.person or slice_.file.name)
             rows.append(slice_)
             continue
-        found.add(number)
-        row, person = table[number], slice_.person
+        found.add(mine)
+        row, person = table[mine], slice_.person
         if listing.identity != "person":
             person = next((row[name] for name in PERSON if row.get(name)), person)
         rows.append(slice_._replace(person=person, label=slice_.label or label(row, path)))

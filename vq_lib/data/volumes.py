@@ -5,7 +5,8 @@ How a volume becomes slices stands in `voxels`.
 
 import re
 
-from vq_lib.data.folders import VOLUMES, Listing, Row, is_mask, natural, split_and_rest
+from vq_lib.data.folders import VOLUMES, File, Listing, Row, is_mask, natural, split_and_rest
+from vq_lib.recipe import Data
 
 EXPECTED = "any folders of *.nii, *.nii.gz, *.mgz or *.hdr with *.img, such as OAS1_0001_MR1/…"
 ACKNOWLEDGEMENT = "The images are slices of volumes of the user's, who knows under which terms they may be shown."
@@ -14,7 +15,7 @@ SCAN = re.compile(r"OAS\d_\d{4}_MR\d")
 STRIPPED = "_t88_masked_gfc"  # OASIS-1 has each scan in several states: this one is aligned and skull-stripped
 
 
-def listing(files, data):
+def listing(files: list[File], data: Data) -> Listing:
     """`data.slices` rows for each volume among `files`; the person is read from OASIS, ADNI and BIDS names."""
     volumes = [file for file in files if file.name.lower().endswith(VOLUMES)]
     masks = [file for file in volumes if is_mask(file)]

@@ -1,6 +1,8 @@
 """A volume as axial slices: nose up, the person's left on the left, one window of intensities for all of it."""
 
 import gzip
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,7 +12,7 @@ WINDOW = (0.5, 99.5)  # percentiles that become black and white
 ORIENT = {1: (0, 2, 1), 2: (2, 0, 1)}  # Analyze's coronal and sagittal storage: which stored axis is x, y, z
 
 
-def look(path, load=False):
+def look(path: str, load: bool = False):
     """Look at a volume's header; with `load`, return it as float32 (x, y, z), axes towards right, front and top, and
     its voxel sizes in mm.
 
@@ -21,7 +23,7 @@ def look(path, load=False):
 
     if path.lower().endswith(("gz", "mgz")):
         _whole(path)  # nibabel stops reading before the checksum
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)  # one of many classes; nibabel declares what they all have
     shape = image.shape[:3]
     if len(shape) != 3 or any(n != 1 for n in image.shape[3:]) or min(shape) < 8:
         raise ValueError(f"it has the shape {'x'.join(map(str, image.shape))} and is no single volume")
@@ -46,7 +48,7 @@ def look(path, load=False):
     return voxels, zooms
 
 
-def pictures(path, count, span):
+def pictures(path: str, count: int, span: tuple[float, float]) -> Iterator[Image.Image]:
     """`count` axial slices of a volume as square 8-bit Pillow images, evenly spaced over `span` of the brain's height.
 
     Levels: the `WINDOW` of all voxels, its upper end taken over those above the lower one, becomes 0 to 255. The brain

@@ -3,8 +3,12 @@
 import base64
 import html
 import io
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
@@ -14,34 +18,36 @@ from vq_lib.files import whole_file
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73", "model": "#0072B2", "baseline": "#8A8A8A",
            "warning": "#D55E00", "other": "#CC79A7"}  # fmt: skip
 
-STYLE = {
-    "figure.dpi": 100,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 160,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "image.cmap": "gray",
-    "image.interpolation": "nearest",
-    "legend.frameon": False,
-    "svg.hashsalt": "vq_lib",  # equal runs give equal files
-    "svg.fonttype": "path",
-}
-matplotlib.rcParams.update(STYLE)  # legends, colour bars and images that come later follow it too
+# Legends, colour bars and images that come later follow it too.
+matplotlib.rcParams.update(
+    {
+        "figure.dpi": 100,
+        "figure.constrained_layout.use": True,
+        "savefig.dpi": 160,
+        "font.family": "DejaVu Sans",
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "image.cmap": "gray",
+        "image.interpolation": "nearest",
+        "legend.frameon": False,
+        "svg.hashsalt": "vq_lib",  # equal runs give equal files
+        "svg.fonttype": "path",
+    }
+)
 
 
-def new(width=8.0, height=3.2, rows=1, columns=1, **options):
+def new(width: float = 8.0, height: float = 3.2, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A matplotlib figure and its axes, outside pyplot's global state."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns, **options)
 
 
-def bare(axes):
+def bare(axes: Axes) -> None:
     """Take ticks, grid and frame off axes that hold an image."""
     axes.set_xticks([])
     axes.set_yticks([])
@@ -50,7 +56,7 @@ def bare(axes):
         spine.set_visible(False)
 
 
-def image(axes, pixels, white=255):
+def image(axes: Axes, pixels: np.ndarray, white: float = 255) -> None:
     """Show one grey or colour image on bare axes, black at 0 and white at `white`, the same for every image."""
     axes.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=white, interpolation="nearest")
     bare(axes)
@@ -59,14 +65,14 @@ def image(axes, pixels, white=255):
 class Html:
     """Something that a notebook displays as HTML and a terminal as plain text."""
 
-    def __init__(self, markup, text):
+    def __init__(self, markup: str, text: str):
         self.markup, self.text = markup, text
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.markup, "text/plain": self.text}
 
 
-def rendered(figure, alt):
+def rendered(figure: Figure, alt: str) -> tuple[str, bytes]:
     """`(suffix, bytes)` of a figure: pictures as PNG, pure curves as SVG with `role="img"` and a `<title>`.
 
     The same figure gives the same bytes.
@@ -89,7 +95,7 @@ def _packed(png):
     return packed.getvalue()
 
 
-def show(study, name, figure, caption, alt):
+def show(study, name: str, figure: Figure, caption: str, alt: str) -> Html:
     """Save `figure` under `run/figures/<name>` and return it for display.
 
     Args:
@@ -111,7 +117,7 @@ def show(study, name, figure, caption, alt):
     )
 
 
-def table(header, rows, caption=""):
+def table(header: Sequence[str], rows: Iterable[Iterable], caption: str = "") -> Html:
     """A table for display: numbers with a fixed number of digits are given as text; everything is escaped."""
     cells = [[str(cell) for cell in row] for row in rows]
     numeric = [all(_number(row[i]) for row in cells) and bool(cells) for i in range(len(header))]
@@ -140,19 +146,19 @@ def _number(text):
         return text in {"", "–"}
 
 
-def folded(summary, text):
+def folded(summary: str, text: str) -> Html:
     """Text that the reader has to unfold."""
     return Html(f"<details><summary>{html.escape(summary)}</summary><p>{html.escape(text)}</p></details>", text)
 
 
-def warning(text):
+def warning(text: str) -> Html:
     """A red box: something that the reader of the report must know."""
     style = "border-left:4px solid #b00020;padding:.5em 1em;color:#b00020"
     box = f'<div class="vq-warning" role="alert" style="{style}"><strong>Warning.</strong> {html.escape(text)}</div>'
     return Html(box, f"WARNING: {text}")
 
 
-def settings(study):
+def settings(study) -> Html:
     """The table of the recipe's settings that every notebook shows after its parameters."""
     rows = [
         ("report", study.name),
