@@ -145,7 +145,10 @@ figures.show(
 
 # %%
 test = slices.counts()["test"]
-independent = f"The test split has {test['images']:,} slices of {test['people']} people: {test['people']} observations."
+independent = (
+    f"For an interval, the {test['images']:,} test slices of {test['people']} people are {test['people']} independent "
+    f"observations, not {test['images']:,}."
+)
 figures.paragraphs(plots.alike(slices, people), independent)
 
 # %% [markdown]

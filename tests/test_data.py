@@ -334,7 +334,7 @@ def test_whether_the_splits_hold_alike_people_is_said():
     text = plots.alike(slices, ages)
     assert "do not hold alike people: the median age is 50 in train, 70 in validation, 50 in test." in text
     text = plots.alike(group([*four, ("test", "b"), ("test", "b")]))
-    assert "b are 50% in train, 50% in validation, 75% in test" in text and "a are 50%" in text
+    assert "the share of 'b' is 50% in train, 50% in validation, 75% in test" in text and "of 'a' is 50%" in text
     assert "nothing can be said" in plots.alike(group([(split, "") for split, _ in four]))
 
 
@@ -349,7 +349,10 @@ def test_checks_that_found_nothing_take_one_line():
     note = {"check": "masks", "kind": "note", "count": 2, "sentence": "Masks: 2, such as m", "examples": ["m", "n"]}
     red = {"check": "inverted", "kind": "warning", "count": 1, "sentence": "Inverted: 1, such as x", "examples": ["x"]}
     shown = plots.findings([quiet, note, quiet, red])
-    assert "2 of 4 checks found nothing." in shown.text and "WARNING: Inverted: 1, such as x." in shown.text
+    assert (
+        "<summary>2 of 4 checks found nothing.</summary>" in shown.markup
+        and "WARNING: Inverted: 1, such as x." in shown.text
+    )
     assert "no fault:\n- Masks: 2, such as m." in shown.text and shown.markup.count('role="alert"') == 1
 
 

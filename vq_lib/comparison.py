@@ -48,7 +48,11 @@ class Report:
 
     @property
     def rates(self) -> list[float]:
-        """Bits per pixel: fixed-length codes, and with the prior's code length where there is one."""
+        """Bits per pixel: fixed-length codes, and with the prior's code length where there is one.
+
+        Raises:
+            KeyError: `metrics.json` lacks a rate.
+        """
         return [self.vqvae["bits_per_pixel"], *([self.prior["bits_per_pixel"]] if self.prior else [])]
 
 

@@ -97,8 +97,8 @@ def acknowledgement(study: Study) -> str:
 
 def remark(study: Study, slices: Slices) -> str:
     """What the layout knows about who is missing or in another split than usual; plain text, "" where nothing."""
-    adapter = layouts.ADAPTERS.get(_about(study)["layout"])
-    return adapter.remark(slices.person, slices.split) if hasattr(adapter, "remark") else ""
+    said = getattr(layouts.ADAPTERS.get(_about(study)["layout"]), "remark", None)
+    return said(slices.person, slices.split) if said else ""
 
 
 def findings(study: Study) -> list[dict]:

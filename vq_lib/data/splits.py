@@ -1,5 +1,7 @@
 """Who is in which split: by person, never by slice."""
 
+from typing import Any
+
 import numpy as np
 
 from vq_lib.data.slices import SPLITS
@@ -63,7 +65,7 @@ def groups(count: int, pairs: np.ndarray) -> np.ndarray:
     return first[component]
 
 
-def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict]:
+def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, Any]]:
     """What the nearest neighbour knows under a split by slice and under one by person.
 
     Each slice in turn is looked up among the slices of the other of `FOLDS` folds, by correlation of thumbnails. Once
@@ -93,7 +95,7 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict]:
     labelled = label != ""
     kinds, counts = np.unique(label[labelled], return_counts=True)
     several = len(kinds) > 1
-    found = {name: {
+    found: dict[str, dict[str, Any]] = {name: {
         "same_label": float((label == label[index])[labelled].mean()) if several else None,
         "same_person": float((person == person[index]).mean()),
         "correlation": float(best[name].mean()),

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from vq_lib.data.slices import SPLITS
-from vq_lib.figures import COLOURS, Html, bare, folded, new, paragraphs, points, table, warning
+from vq_lib.figures import COLOURS, Html, bare, folded, new, points, table, warning
 
 AGES_APART = 10  # years between the median ages of two splits that are worth a sentence
 SHARES_APART = 0.2  # the same for the share that a class has of the people
@@ -75,7 +75,8 @@ def rated(slices, people=None):
 def alike(slices, people=None):
     """Whether the splits hold alike people, in words: by median age, and by the share that each class has."""
     names = [label for label in np.unique(slices.label).tolist() if label]
-    ages, shares = {}, {label: {} for label in names}
+    ages: dict[str, float] = {}
+    shares: dict[str, dict[str, float]] = {label: {} for label in names}
     for split in SPLITS:
         mine = slices.where(split)
         who = np.unique(slices.person[mine])
@@ -88,7 +89,9 @@ def alike(slices, people=None):
         facts.append("the median age is " + _listed({split: f"{age:.0f}" for split, age in ages.items()}))
     for label, found in shares.items():
         if wide[label] > SHARES_APART:
-            facts.append(f"{label} are " + _listed({split: f"{share:.0%}" for split, share in found.items()}))
+            facts.append(
+                f"the share of {label!r} is " + _listed({split: f"{share:.0%}" for split, share in found.items()})
+            )
     if facts:
         return (
             f"The splits do not hold alike people: {'; '.join(facts)}. The validation people choose the epoch that is "
@@ -118,8 +121,7 @@ def findings(found):
     quiet = [one["check"] for one in found if not one["count"]]
     shown = [*boxes]
     if quiet:
-        shown.append(paragraphs(f"{len(quiet)} of {len(found)} checks found nothing."))
-        shown.append(folded("The checks that found nothing", ", ".join(quiet) + "."))
+        shown.append(folded(f"{len(quiet)} of {len(found)} checks found nothing.", ", ".join(quiet) + "."))
     if notes:
         shown.append(points("For information, no fault:", notes))
     return Html("".join(part.markup for part in shown), "\n".join(part.text for part in shown))
