@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 2 · VQ-VAE training
 #
-# A brain slice is expensive to model pixel by pixel: 128 × 128 grey levels depend on each other in long and
+# A brain slice is expensive to model pixel by pixel: its many thousand grey levels depend on each other in long and
 # intricate ways. This notebook learns to write a slice as a small grid of *codes*, whole numbers that each stand for a
 # learned pattern, and to draw the slice again from them. Notebook 3 then only has to model the codes.
 
@@ -61,12 +61,19 @@ figures.settings(study)
 # * **the codebook**, by following the running mean of the vectors that chose each code (an exponential moving
 #   average with decay $\gamma$), or by gradient, as the recipe says.
 #
-# $$L = \frac{\lVert x - \hat x \rVert^2}{\operatorname{Var}(x)}
-# + \lambda \bigl(1 - \operatorname{SSIM}(x, \hat x)\bigr) + \beta \lVert z_e - \operatorname{sg}(z_q) \rVert^2$$
+# With means over the $P$ pixels of a batch and over its $N$ cells of $D$ numbers each, and $\operatorname{sg}$ for "no
+# gradient passes here", the loss is
+#
+# $$L = \frac{1}{\operatorname{Var}(x)} \frac{1}{P} \sum_{p=1}^{P} (x_p - \hat x_p)^2
+# + \lambda \bigl(1 - \operatorname{SSIM}(x, \hat x)\bigr)
+# + \beta \, \frac{1}{ND} \sum_{i=1}^{N} \lVert z_{e,i} - \operatorname{sg}(z_{q,i}) \rVert^2 .$$
 #
 # Dividing by the variance of the training images makes the first term a share: 1 is what the mean grey level
-# scores, 0 is perfect. The second term is there where the recipe's `structure`, $\lambda$, is above zero; the model
-# then trains on what it is scored by, so PSNR, which it does not train on, is quoted beside every SSIM.
+# scores, 0 is perfect. A model with $\lambda > 0$ trains on what it is scored by, so PSNR and foreground SSIM stand
+# beside every SSIM.
+
+# %%
+figures.points("In this report:", draw.loss_in_words(study.recipe.vqvae))
 
 # %%
 slices = datasets.load(study)
@@ -93,27 +100,27 @@ figures.table(("what", "value"), zip(*rows, strict=True), "The model and its tra
 # *What to look for.* The two loss curves should fall together; a gap that opens means that the model remembers its
 # training people. SSIM is taken on validation people after each epoch. The right panel shows whether the codebook is
 # alive: *perplexity* is $\exp(-\sum_j p_j \log p_j)$ of the codes' frequencies, the number of codes in use as if all
-# were used evenly. A codebook that collapses stays at a few codes, and SSIM gets stuck with it. Here it is started by
-# k-means on encoder outputs, and codes that nobody chooses are restarted.
+# were used evenly. A codebook that collapses stays at a few codes, and SSIM gets stuck with it.
 
 # %%
+display(figures.paragraphs(draw.start_in_words(study.recipe.vqvae)))
 history = stages.history(study.vqvae)
 last = {name: values[-1] for name, values in history.items()}
-figures.show(
+display(figures.show(
     study, "vqvae-curves", draw.curves(history),
     "Training of the VQ-VAE, epoch by epoch: loss on training and validation people, SSIM of the validation people's "
     "reconstructions, and how many codes they use.",
     f"Three curves over {done} epochs. Validation loss ends at {last['val_loss']:.4f}, SSIM at {last['val_ssim']:.3f}, "
     f"foreground SSIM at {last['val_ssim_foreground']:.3f}, perplexity at {last['val_perplexity']:.0f}.",
-)  # fmt: skip
+))  # fmt: skip
 
 # %% [markdown]
 # ## What it does to a slice
 #
 # *What to look for.* The second row is all that the decoder gets. Equal colours are equal codes: background and white
-# matter should be calm, borders busy. The error should be fine and spread out, like grain; where it draws an outline,
-# the model has moved or blurred an edge. The slices are of **validation people**, whom the model has not seen; the
-# first, middle and last position of different people are shown.
+# matter should be calm, the borders of tissue busy. The error should be fine and spread out, like grain; where it draws
+# an outline, the model has moved or blurred an edge. The slices are of **validation people**, whom the model has not
+# seen; the first, middle and last position of different people are shown.
 
 # %%
 held_out = slices.where("validation")
@@ -139,6 +146,10 @@ figures.show(
     f"Six slices and their reconstructions, with SSIM from {plain.min():.3f} to {plain.max():.3f}.",
 )  # fmt: skip
 
+# %%
+foreground = metrics.foreground_cells(slices.images[held_out], model.grid)
+figures.paragraphs(draw.frame_in_words(codes[held_out], ~foreground, study.recipe.vqvae.normalise))
+
 # %% [markdown]
 # ## Who uses the codebook
 #
@@ -147,7 +158,6 @@ figures.show(
 
 # %%
 grids = codes[held_out]
-foreground = metrics.foreground_cells(slices.images[held_out], model.grid)
 used, size = metrics.usage(grids, model.quantizer.codes), model.quantizer.codes
 figures.show(
     study, "codebook-usage", draw.usage(grids, size, foreground),
@@ -165,7 +175,7 @@ figures.show(
 # %%
 tried = sweep.table(study)
 if tried is None:
-    print(f"{study.name} has no sweep: write a sweep.yaml beside its recipe, then type 'vq-lib sweep {study.name}'.")
+    print(sweep.missing(study))
 else:
     display(figures.table(*tried, sweep.load(study).conclusion))
 

@@ -241,8 +241,9 @@ figures.show(
 # ## Generation
 #
 # A new brain is a grid of codes drawn from the prior, cell by cell, each given those before it, and then decoded.
-# Published loops run the whole network again for every cell. Here each layer keeps what it has already computed, and
-# the loop over cells is one compiled function; the codes are the same.
+# The Keras tutorial's loop, and those of the published systems that recipes here rebuild, run the whole network again
+# for every cell. Here each layer keeps what it has already computed, and the loop over cells is one compiled function;
+# the codes are the same.
 #
 # *What to look for.* Both hemispheres, ventricles that meet in the middle, a closed outline. A prior that sees too
 # little of the past draws patches that fit their neighbours and no brain.

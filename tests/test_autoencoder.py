@@ -120,3 +120,13 @@ def test_every_recipe_builds_its_models(path):
         prior = priors.from_recipe(section, model.grid, model.quantizer.codes, labels, slices)
         logits = prior(np.zeros((1, *model.grid), np.int32), np.full((1, 2), -1, np.int32))
         assert logits.shape == (1, *model.grid, found.vqvae.codes)
+
+
+@pytest.mark.parametrize(("name", "value", "right"), [
+    ("loss", "l2", "'mse' or 'clipped_mse' or 'l1'"),
+    ("normalise", "center", "'zero' or 'centred'"),
+    ("output", "dense", "'transpose' or 'conv' or 'block'"),
+])  # fmt: skip
+def test_a_misspelt_choice_is_named_with_what_is_allowed(name, value, right):
+    with pytest.raises(ValueError, match=f"`{name}` \\(='{value}'\\) must be {right}"):
+        VQVAE(**SMALL, **{name: value})

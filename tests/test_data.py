@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vq_lib import data as datasets
-from vq_lib.data import reading
+from vq_lib.data import Slices, reading
 from vq_lib.errors import UserError
 from vq_lib.figures import data as plots
 from vq_lib.study import Study
@@ -315,6 +315,45 @@ def test_every_figure_draws(study, images):
         figure.canvas.draw()
     assert len(drawn[0].axes) == 2 * 3 and len(drawn[1].axes) == 8
     assert "3 unlabelled" in plots.overview(slices).text
+
+
+def group(splits_and_labels):
+    """Slices of one pixel, a person each: `[(split, label)]`."""
+    split, label = map(np.array, zip(*splits_and_labels, strict=True))
+    n = len(split)
+    person = np.array([f"p{i}" for i in range(n)])
+    return Slices(np.zeros((n, 1, 1, 1), np.uint8), person, np.zeros(n, int), label, split, person)
+
+
+def test_whether_the_splits_hold_alike_people_is_said():
+    four = [("train", "a"), ("train", "b"), ("validation", "a"), ("validation", "b"), ("test", "a"), ("test", "b")]
+    slices = group(four)
+    assert plots.alike(slices) == ("The splits hold alike people: the share of a class differs by at most 0 percentage "
+                                   "points (ages are not known).")  # fmt: skip
+    ages = {f"p{i}": {"age": str(50 + 20 * (i in (2, 3)) + i % 2)} for i in range(6)}
+    text = plots.alike(slices, ages)
+    assert "do not hold alike people: the median age is 50 in train, 70 in validation, 50 in test." in text
+    text = plots.alike(group([*four, ("test", "b"), ("test", "b")]))
+    assert "the share of 'b' is 50% in train, 50% in validation, 75% in test" in text and "of 'a' is 50%" in text
+    assert "nothing can be said" in plots.alike(group([(split, "") for split, _ in four]))
+
+
+def test_unrated_people_are_no_diagnosis():
+    slices = group([("train", "unrated"), ("train", "control"), ("test", "unrated")])
+    assert plots.rated(slices, {"p0": {"age": "20"}, "p2": {"age": "24"}}).count("2 people, of a median age of 22") == 1
+    assert plots.rated(group([("train", "AD"), ("test", "")])) == ""
+
+
+def test_checks_that_found_nothing_take_one_line():
+    quiet = {"check": "constant", "kind": "warning", "count": 0, "sentence": "", "examples": []}
+    note = {"check": "masks", "kind": "note", "count": 2, "sentence": "Masks: 2, such as m", "examples": ["m", "n"]}
+    red = {"check": "inverted", "kind": "warning", "count": 1, "sentence": "Inverted: 1, such as x", "examples": ["x"]}
+    shown = plots.findings([quiet, note, quiet, red])
+    assert (
+        "<summary>2 of 4 checks found nothing.</summary>" in shown.markup
+        and "WARNING: Inverted: 1, such as x." in shown.text
+    )
+    assert "no fault:\n- Masks: 2, such as m." in shown.text and shown.markup.count('role="alert"') == 1
 
 
 @pytest.mark.skipif(not os.environ.get("OASIS_DIR"), reason="OASIS_DIR does not name a folder of OASIS slices")

@@ -199,6 +199,8 @@ def test_the_nearest_neighbour_is_the_same_person_only_under_a_split_by_slice():
     assert found["slice"]["same_person"] > 0.9 > 0.0 == found["person"]["same_person"]
     assert found["slice"]["same_label"] > 0.9 and found["slice"]["same_label"] > found["person"]["same_label"] + 0.1
     assert found["slice"]["correlation"] > found["person"]["correlation"]
+    labels, counts = np.unique(slices.label, return_counts=True)
+    assert found["constant"] == {"label": labels[counts.argmax()], "same_label": counts.max() / counts.sum()}
 
 
 # Mistake 5: SSIM in a wrong range; mistake 9: another normalisation in prediction than in training -----------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vq_lib import baselines, memorisation
+from vq_lib import baselines, ladder, memorisation
 from vq_lib.data import cohort
 
 
@@ -79,5 +79,8 @@ def test_verdict_follows_its_rule():
     assert memorisation.verdict(np.arange(100) < 4, 0, 3.0, 3.1)[0] == "none"  # chance at 2% would do that
     assert memorisation.verdict(none, 0, 3.0, 3.4)[0] == "learned by heart"
     assert memorisation.verdict(some, 0, 3.0, 3.1)[0] == "copies"
+    for bits in (3.149, 3.151):  # the rule is that of the ladder
+        heart = memorisation.verdict(none, 0, 3.0, bits)[0] == "learned by heart"
+        assert heart == ladder.overfitted({"train": 3.0, "test": bits})
     kind, sentence = memorisation.verdict(none, 1, 3.0, 3.1)
     assert kind == "copies" and "1 sample is a training slice" in sentence

@@ -350,6 +350,54 @@ def test_overfitted_is_more_than_five_percent():
     assert ladder.overfitted({"train": 2.0, "test": 2.11}) and not ladder.overfitted({"train": 2.0, "test": 2.09})
 
 
+def test_a_left_out_person_is_measured_by_the_others_alone():
+    train, validation, people = grids(30, 0), grids(10, 1), np.repeat(["a", "b", "c"], 10)
+    found = ladder.left_out(train, validation, people, 5)
+    for who in "abc":
+        others = train[people != who]
+        alphas = [
+            np.mean(np.stack([-np.log2(((train == v[None]).sum(0) + a) / (30 + 5 * a)) for v in validation]))
+            for a in ladder.ALPHAS
+        ]
+        a = ladder.ALPHAS[int(np.argmin(alphas))]
+        by_hand = [-np.log2(((others == grid[None]).sum(0) + a) / (20 + 5 * a)) for grid in train[people == who]]
+        np.testing.assert_allclose(found[people == who], by_hand)
+    assert found.mean() > ladder.position_unigram(train, validation, train, 5).mean()
+
+
+def test_gap_tells_the_prior_from_the_groups():
+    """Groups that are 10% harder for both: nothing is left. By hand, and the interval by a plain bootstrap."""
+    rng = np.random.default_rng(0)
+    people, others = np.repeat(np.arange(20), 3), np.repeat(np.arange(10), 2)
+    seen = rng.uniform(3, 4, 60)
+    found = ladder.gap((seen, seen * 1.5, people), (seen[:20] * 1.1, seen[:20] * 1.65, others))
+    assert found["beyond"]["mean"] == pytest.approx(0) and found["beyond"]["high"] == pytest.approx(0, abs=1e-12)
+    assert found["gap"]["mean"] == pytest.approx(1.1 * seen[:20].mean() / seen.mean() - 1) == found["groups"]["mean"]
+
+    unseen = rng.uniform(3.5, 4.5, 20)
+    found = ladder.gap((seen, np.ones(60), people), (unseen, np.ones(20), others))
+    assert found["groups"] == {"mean": 0.0, "low": 0.0, "high": 0.0} and found["gap"] == found["beyond"]
+    drawn = []
+    for _ in range(2000):
+        first = np.concatenate([seen[people == who] for who in rng.integers(0, 20, 20)])
+        second = np.concatenate([unseen[others == who] for who in rng.integers(0, 10, 10)])
+        drawn.append(second.mean() / first.mean() - 1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert found["gap"]["low"] == pytest.approx(low, abs=0.01) and found["gap"]["high"] == pytest.approx(high, abs=0.01)
+
+
+def test_gap_in_words_says_whether_the_groups_differ():
+    def share(mean, low, high):
+        return {"mean": mean, "low": low, "high": high}
+
+    found = {"gap": share(0.11, 0.1, 0.12), "groups": share(-0.02, -0.03, -0.01), "beyond": share(0.13, 0.12, 0.14)}
+    text = ladder.in_words({"test": found, "validation": found})
+    assert "11.0% (10.0% to 12.0%) for test people" in text and "2.0% fewer bits (-3.0% to -1.0%)" in text
+    assert "the groups differ" in text and "gaps of 13.0% (12.0% to 14.0%)" in text
+    same = {**found, "groups": share(0.001, -0.01, 0.01)}
+    assert "cannot be told apart" in ladder.in_words({"test": same, "validation": same})
+
+
 @pytest.mark.parametrize("name", ["pixelcnn", "gated", "snail"])
 def test_adam_moves_every_weight_by_its_learning_rate_at_most(name):
     """Tables of codes too, of whose rows one is used by most cells."""

@@ -38,6 +38,30 @@ def test_metrics_have_every_prior_and_the_difference(tiny):
     assert found["differences"] == {"gated": metrics.interval(lengths["gated"] - lengths["pixelcnn"], people)}
 
 
+def test_gaps_are_of_the_bits_that_stand_beside_them(tiny):
+    found = json.loads((tiny / "metrics.json").read_text())["prior"]
+    for name, bits in found["models"].items():
+        for split in ("validation", "test"):
+            gap = found["gaps"][name][split]
+            assert gap["gap"]["mean"] == pytest.approx(bits[split] / bits["train"] - 1, rel=1e-4)
+            unigram = found["position_unigram"]
+            assert gap["groups"]["mean"] == pytest.approx(unigram[split] / unigram["train"] - 1)
+    assert found["position_unigram"]["test"] == pytest.approx(found["baselines_bits_per_code"]["position_unigram"])
+
+
+def test_code_lengths_that_an_earlier_version_did_not_keep_are_made_again(report, capsys):
+    path = report / "run" / "prior" / "gated" / "lengths.npz"
+    with np.load(path) as file:
+        test, train = file["test"], file["train"]
+    before = trained(report)[1]["pixelcnn"][1]["gaps"]
+    np.savez_compressed(path, test=test)
+    capsys.readouterr()
+    assert trained(report)[1]["pixelcnn"][1]["gaps"] == before
+    assert capsys.readouterr().out.count("already trained") == 2
+    with np.load(path) as file:
+        np.testing.assert_allclose(file["train"], train, rtol=1e-6)
+
+
 def test_a_prior_that_was_trained_is_not_trained_again(report, capsys):
     recipe = report / "recipe.yaml"
     text = recipe.read_text(encoding="utf-8")

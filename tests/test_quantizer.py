@@ -184,3 +184,13 @@ def test_adam_moves_a_code_that_many_cells_use_by_its_learning_rate():
     model.train_on_batch(z, z)
     moved = ops.convert_to_numpy(layer.embeddings) - table
     np.testing.assert_allclose(moved, [[0.01, 0.01], [-0.01, -0.01], [0, 0]], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "value", "right"), [
+    ("codebook", "emma", "'ema' or 'gradient'"),
+    ("distance", "cosin", "'euclidean' or 'cosine'"),
+    ("gradient", "rotaton", "'straight_through' or 'rotation'"),
+])  # fmt: skip
+def test_a_misspelt_choice_is_named_with_what_is_allowed(name, value, right):
+    with pytest.raises(ValueError, match=f"`{name}` \\(='{value}'\\) must be {right}"):
+        VectorQuantizer(6, 3, **{name: value})

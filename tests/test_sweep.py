@@ -36,6 +36,14 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
         assert list(csv.reader(file)) == [header, *rows]
 
 
+def test_a_planned_sweep_is_told_from_none(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    assert "No other settings were tried" in sweep.missing(Study(str(tmp_path)))
+    (tmp_path / "sweep.yaml").write_text("points: {a: vqvae.beta=1}", encoding="utf-8")
+    text = sweep.missing(Study(str(tmp_path), tmp_path))
+    assert "has not been run yet" in text and f"'vq-lib sweep {tmp_path.name} --data folder'" in text
+
+
 def test_a_mistake_is_named_before_anything_is_trained(tmp_path):
     (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
     with pytest.raises(UserError, match="has no sweep.yaml"):

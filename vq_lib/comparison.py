@@ -48,7 +48,11 @@ class Report:
 
     @property
     def rates(self) -> list[float]:
-        """Bits per pixel: fixed-length codes, and with the prior's code length where there is one."""
+        """Bits per pixel: fixed-length codes, and with the prior's code length where there is one.
+
+        Raises:
+            KeyError: `metrics.json` lacks a rate.
+        """
         return [self.vqvae["bits_per_pixel"], *([self.prior["bits_per_pixel"]] if self.prior else [])]
 
 
@@ -201,7 +205,8 @@ def _generation(report):
     auc, pairs, share = (samples.get(name) for name in ("two_sample_auc", "pair_ms_ssim", "memorised_fraction"))
     unigram = report.prior.get("baselines_bits_per_code", {}).get("position_unigram")
     return [report.name, report.prior["name"], f"{bits['test']:.2f}", f"{unigram:.2f}" if unigram else "–",
-            f"{bits['test'] / bits['train'] - 1:+.1%}", _interval(auc, 2) if auc else "–",
+            " / ".join(f"{bits[split] / bits['train'] - 1:+.1%}" for split in ("test", "validation")),
+            _interval(auc, 2) if auc else "–",
             f"{pairs['generated']:.3f} / {pairs['real']:.3f}" if pairs else "–",
             "–" if share is None else f"{share:.1%}"]  # fmt: skip
 

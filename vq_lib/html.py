@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_file
+from vq_lib.ladder import in_words
 from vq_lib.study import REPOSITORY, Study
 
 SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
@@ -145,7 +146,8 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
         found.append(f"The prior needs {bits['test']:.2f} bits a code and a table of frequencies for each cell "
                      f"{unigram:.2f}: it knows nothing of how codes go together.")  # fmt: skip
     if verdict.get("kind", "none") != "none":
-        found.append(verdict["verdict"])
+        gaps = (prior.get("gaps") or {}).get(prior.get("name"))
+        found.append(verdict["verdict"] + (f" {in_words(gaps)}" if gaps else ""))
     return found
 
 

@@ -7,8 +7,9 @@ codes that differ.
 
 import numpy as np
 
+from vq_lib.ladder import GAP
+
 QUANTILE = 0.01  # of held-out people's distances: nearer than this is flagged
-GAP = 0.05  # a prior that needs so much more for a code of unseen people has learned its training people
 
 
 def code_distances(queries, references, background):

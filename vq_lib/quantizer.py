@@ -47,13 +47,17 @@ class VectorQuantizer(keras.layers.Layer):
     Call arguments:
         inputs: floats, (..., dim).
         training: whether statistics move.
+
+    Raises:
+        ValueError: an argument is none of the values above, or the inputs' last axis is not `dim`.
     """
 
     def __init__(self, codes, dim, beta=0.25, codebook="ema", decay=0.99, seed=0, distance="euclidean",
                  gradient="straight_through", **kwargs):  # fmt: skip
         super().__init__(**kwargs)
-        if codebook not in ("ema", "gradient"):
-            raise ValueError(f"`codebook` (={codebook!r}) must be 'ema' or 'gradient'")
+        one_of("codebook", codebook, ("ema", "gradient"))
+        one_of("distance", distance, ("euclidean", "cosine"))
+        one_of("gradient", gradient, ("straight_through", "rotation"))
         if codes < 2 or dim < 1:
             raise ValueError(f"`codes` (={codes}) must be at least 2 and `dim` (={dim}) at least 1")
         self.codes, self.dim, self.beta = codes, dim, beta
@@ -137,6 +141,13 @@ class VectorQuantizer(keras.layers.Layer):
     def get_config(self):
         names = ("codes", "dim", "beta", "codebook", "decay", "seed", "distance", "gradient")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def one_of(name, value, allowed):
+    """`value`, or a ValueError that names the argument and what it may be."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` (={value!r}) must be {' or '.join(map(repr, allowed))}")
+    return value
 
 
 def _unit(vectors):

@@ -26,6 +26,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(pydantic.BaseModel):
+    """A part of a recipe, frozen; an unknown key or an impossible value is a `pydantic.ValidationError`, which `load`
+    turns into a `UserError`.
+    """
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 

@@ -212,8 +212,9 @@ def train_priors(study, slices):
 
     Each lies in a folder of its own, `run/prior/<name>/`, under a key of its own: a model that was trained before is
     not trained again, whichever becomes the main one. The main one is copied to `run/prior/`, whose summary also has
-    `models`, every prior's bits per code, and `differences`, how many more bits a code each other needs on the test
-    people, with a paired bootstrap over people. Empty where the recipe has no prior.
+    `models`, every prior's bits per code, `differences`, how many more bits a code each other needs on the test people,
+    with a paired bootstrap over people, `gaps`, how many more each needs for unseen people (see `ladder.gap`), and
+    `position_unigram`, bits per code of the yardstick on all three groups. Empty where the recipe has no prior.
     """
     vqvae, codes, vqvae_summary = load_vqvae(study, slices)
     if study.recipe.prior is None:
@@ -223,6 +224,7 @@ def train_priors(study, slices):
     for name, settings in study.recipe.prior.models().items():
         found[name] = _train_prior(study, name, settings, keys[name], slices, vqvae, codes)
     (main, (_, summary)), *others = found.items()
+    gaps, yardstick = _gaps(study, slices, codes, vqvae.quantizer.codes, found)
     lengths = {name: lengths_on_test(study, name).mean(axis=(1, 2)) for name in found}
     people = slices.person[slices.where("test")]
     summary = {
@@ -230,12 +232,39 @@ def train_priors(study, slices):
         "key": files.digest([main, keys]),
         "models": {name: other["bits_per_code"] for name, (_, other) in found.items()},
         "differences": {name: metrics.interval(lengths[name] - lengths[main], people) for name, _ in others},
+        "gaps": gaps,
+        "position_unigram": yardstick,
     }
     for file in ("model.keras", "history.csv"):
         with files.whole_file(study.prior / file) as temporary:
             shutil.copyfile(study.prior / main / file, temporary)
     files.write_json(study.prior / "summary.json", summary)
     return {main: (found[main][0], summary), **dict(others)}
+
+
+def _gaps(study, slices, codes, size, found):
+    """`gaps` and `position_unigram` of `train_priors`."""
+    split = {name: slices.where(name) for name in ("train", "validation", "test")}
+    people = {name: slices.person[rows] for name, rows in split.items()}
+    train, validation, test = (codes[rows] for rows in split.values())
+    yardstick = {
+        "train": ladder.left_out(train, validation, people["train"], size).mean(axis=(1, 2)),
+        "validation": ladder.position_unigram(train, validation, validation, size).mean(axis=(1, 2)),
+        "test": ladder.position_unigram(train, validation, test, size).mean(axis=(1, 2)),
+    }
+    gaps = {}
+    for prior, (model, _) in found.items():
+        told_bits = model.condition_bits / codes[0].size
+        group = {name: (lengths + told_bits, yardstick[name], people[name])
+                 for name, lengths in _slice_lengths(study, prior).items()}  # fmt: skip
+        gaps[prior] = {name: ladder.gap(group["train"], group[name]) for name in ("validation", "test")}
+    return gaps, {name: float(values.mean()) for name, values in yardstick.items()}
+
+
+def _slice_lengths(study, name):
+    """Mean code length of each slice under the prior `name`, `{split: (n,)}`, in bits; see `_train_prior`."""
+    with np.load(study.prior / name / "lengths.npz", allow_pickle=False) as file:
+        return {"train": file["train"], "validation": file["validation"], "test": file["test"].mean(axis=(1, 2))}
 
 
 def _train_prior(study, name, settings, key, slices, vqvae, codes):
@@ -253,17 +282,27 @@ def _train_prior(study, name, settings, key, slices, vqvae, codes):
         lambda model: {"name": name, "parameters": model.count_params()},
         keras.losses.SparseCategoricalCrossentropy(from_logits=True), place=(folder, settings),
     )  # fmt: skip
-    if "bits_per_code" not in summary:
+    if "bits_per_code" not in summary or not _lengths_are_whole(folder):
         split = {name: slices.where(name) for name in ("train", "validation", "test")}
         lengths = {name: code_lengths(model, codes[rows], told[rows]) for name, rows in split.items()}
+        means = {name: lengths[name].mean(axis=(1, 2)) for name in ("train", "validation")}
         with files.whole_file(folder / "lengths.npz") as temporary:
-            np.savez_compressed(temporary, test=lengths["test"])
+            np.savez_compressed(temporary, test=lengths["test"], **means)
         told_bits = model.condition_bits / np.prod(vqvae.grid)
         summary["bits_per_code"] = {name: float(values.mean() + told_bits) for name, values in lengths.items()}
         train, validation, test = (codes[rows] for rows in split.values())
         summary["baselines_bits_per_code"] = ladder.ladder(train, validation, test, size)
         files.write_json(folder / "summary.json", summary)
     return model, summary
+
+
+def _lengths_are_whole(folder):
+    """Whether `lengths.npz` has all three groups; that of an earlier version has the test people only."""
+    try:
+        with np.load(folder / "lengths.npz", allow_pickle=False) as file:
+            return {"train", "validation", "test"} <= set(file.files)
+    except Exception:  # NumPy and zipfile raise a dozen kinds for broken files
+        return False
 
 
 def _check_codes(study, slices, vqvae, codes):
@@ -440,6 +479,7 @@ def prior_metrics(summary, vqvae_bits_per_pixel, codes):
         "models": summary["models"],
         "differences": summary["differences"],
         "overfitted": {name: ladder.overfitted(bits) for name, bits in summary["models"].items()},
+        **{key: summary[key] for key in ("gaps", "position_unigram") if key in summary},
         "baselines_bits_per_code": summary["baselines_bits_per_code"],
         "bits_per_pixel": bits["test"] * vqvae_bits_per_pixel / float(np.log2(codes)),
         "parameters": summary["parameters"],

@@ -110,6 +110,15 @@ def _result(point):
             summary["images_per_second"], round(summary["seconds"] / 60, 1), summary["epochs"]["done"])  # fmt: skip
 
 
+def missing(study: Study) -> str:
+    """What to type where a report has no table of a sweep: it was not run, or there is nothing to run."""
+    data = " --data folder" if study.data_folder else ""
+    command = f"'vq-lib sweep {study.name}{data}'"
+    if load(study) is None:
+        return f"No other settings were tried: with a sweep.yaml beside the recipe, {command} would train them."
+    return f"This report's sweep.yaml has not been run yet: {command} runs it."
+
+
 def table(study: Study) -> tuple[list[str], list[list[str]]] | None:
     """Header and rows of `sweep.csv`, or None where there is none."""
     try:

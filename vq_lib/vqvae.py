@@ -8,7 +8,7 @@ from keras import ops
 
 from vq_lib import autoencoder
 from vq_lib.fsq import FiniteScalarQuantizer
-from vq_lib.quantizer import VectorQuantizer
+from vq_lib.quantizer import VectorQuantizer, one_of
 from vq_lib.structure import ssim_map
 
 
@@ -40,6 +40,9 @@ class VQVAE(keras.Model):
         loss: "mse", "clipped_mse" or "l1".
         structure: weight of the structural term; 0 leaves it out. See `structure.ssim_map`.
         variance: of the training images, in [0, 1] intensities.
+
+    Raises:
+        ValueError: an argument is none of the values above, or the decoder does not give images of `image_shape`.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class VQVAE(keras.Model):
             "final": final, "loss": loss, "structure": structure, "variance": variance, "seed": seed,
         }  # fmt: skip
         policy = self.dtype_policy
-        self.offset = {"zero": 0.0, "centred": 0.5}[normalise]
+        one_of("loss", loss, ("mse", "clipped_mse", "l1"))
+        one_of("output", output, ("transpose", "conv", "block"))
+        self.offset = {"zero": 0.0, "centred": 0.5}[one_of("normalise", normalise, ("zero", "centred"))]
         self.encoder = autoencoder.encoder(encoder, image_shape, code_dim, activation, self.offset, policy)
         self.grid = tuple(self.encoder.output_shape[1:3])
         if levels:

@@ -95,6 +95,12 @@ def acknowledgement(study: Study) -> str:
     return (cohort if layout == "cohort" else layouts.ADAPTERS[layout]).ACKNOWLEDGEMENT
 
 
+def remark(study: Study, slices: Slices) -> str:
+    """What the layout knows about who is missing or in another split than usual; plain text, "" where nothing."""
+    said = getattr(layouts.ADAPTERS.get(_about(study)["layout"]), "remark", None)
+    return said(slices.person, slices.split) if said else ""
+
+
 def findings(study: Study) -> list[dict]:
     """What was found wrong with the slices in `run/slices/`: a list as `checks` describes it."""
     return _about(study)["findings"]

@@ -13,7 +13,8 @@ from vq_lib.recipe import Data, Recipe
 from vq_lib.study import Study
 
 # Layouts that are read from a folder. An adapter has EXPECTED (what lies where), an ACKNOWLEDGEMENT for reports, and
-# listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file.
+# listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file. It may have
+# remark(person, split): what a reader should know of these people and splits.
 ADAPTERS = {"oasis": oasis, "adni": adni, "volumes": volumes, "image_folder": image_folder}
 FALLBACK = "image_folder"
 LATER = ("allow_leaks", "skip", "augment")  # settings that change no slice

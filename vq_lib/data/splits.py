@@ -1,5 +1,7 @@
 """Who is in which split: by person, never by slice."""
 
+from typing import Any
+
 import numpy as np
 
 from vq_lib.data.slices import SPLITS
@@ -63,7 +65,7 @@ def groups(count: int, pairs: np.ndarray) -> np.ndarray:
     return first[component]
 
 
-def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict]:
+def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, Any]]:
     """What the nearest neighbour knows under a split by slice and under one by person.
 
     Each slice in turn is looked up among the slices of the other of `FOLDS` folds, by correlation of thumbnails. Once
@@ -71,7 +73,8 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict]:
 
     Returns:
         `{"slice" | "person": {"same_label", "same_person", "correlation"}}`, means over slices; `same_label` counts
-        slices with a label only, and is None where there are fewer than two labels.
+        slices with a label only, and is None where there are fewer than two labels. Where there are two or more,
+        `"constant": {"label", "same_label"}` is what answering the most frequent label each time would score.
     """
     rng = np.random.default_rng(seed)
     names, person = np.unique(slices.person, return_inverse=True)
@@ -90,12 +93,16 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict]:
             others = np.where(fold[part, None] == fold, -2, alike)
             nearest[name][part], best[name][part] = others.argmax(axis=1), others.max(axis=1)
     labelled = label != ""
-    several = len(np.unique(label[labelled])) > 1
-    return {name: {
+    kinds, counts = np.unique(label[labelled], return_counts=True)
+    several = len(kinds) > 1
+    found: dict[str, dict[str, Any]] = {name: {
         "same_label": float((label == label[index])[labelled].mean()) if several else None,
         "same_person": float((person == person[index]).mean()),
         "correlation": float(best[name].mean()),
     } for name, index in nearest.items()}  # fmt: skip
+    if several:
+        found["constant"] = {"label": str(kinds[counts.argmax()]), "same_label": float(counts.max() / counts.sum())}
+    return found
 
 
 def unit(images: np.ndarray) -> np.ndarray:

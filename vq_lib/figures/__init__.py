@@ -151,6 +151,21 @@ def folded(summary: str, text: str) -> Html:
     return Html(f"<details><summary>{html.escape(summary)}</summary><p>{html.escape(text)}</p></details>", text)
 
 
+def paragraphs(*sentences: str) -> Html | None:
+    """What the numbers say in words, a paragraph for each text that is not empty; None where all are."""
+    kept = [text for text in sentences if text]
+    if not kept:
+        return None
+    return Html("".join(f"<p>{html.escape(text)}</p>" for text in kept), "\n".join(kept))
+
+
+def points(title: str, sentences: Iterable[str]) -> Html:
+    """A line and a list below it."""
+    kept = list(sentences)
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in kept)
+    return Html(f"<p>{html.escape(title)}</p><ul>{items}</ul>", "\n".join([title, *(f"- {text}" for text in kept)]))
+
+
 def warning(text: str) -> Html:
     """A red box: something that the reader of the report must know."""
     style = "border-left:4px solid #b00020;padding:.5em 1em;color:#b00020"

@@ -1,4 +1,8 @@
-"""Figures of the data: who they are, what they look like, and what could be said about them without a model."""
+"""Figures of the data: who they are, what they look like, and what could be said about them without a model.
+
+`slices` is a `data.slices.Slices` of N images, uint8 (N, H, W, C); `people` is `{person: {"age", "sex"}}`, both text,
+as `data.people` gives it.
+"""
 
 import html
 
@@ -6,11 +10,14 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from vq_lib.data.slices import SPLITS
-from vq_lib.figures import COLOURS, Html, bare, new, table, warning
+from vq_lib.figures import COLOURS, Html, bare, folded, new, points, table, warning
+
+AGES_APART = 10  # years between the median ages of two splits that are worth a sentence
+SHARES_APART = 0.2  # the same for the share that a class has of the people
 
 
 def classes(slices, most=6):
-    """The labels that occur, `""` (unknown) among them, in alphabetical order; of many, the `most` frequent."""
+    """The labels that occur, a list; `""` (unknown) among them, in alphabetical order; of many, the `most` frequent."""
     names, counts = np.unique(slices.label, return_counts=True)
     return sorted(names[np.argsort(-counts, kind="stable")[:most]].tolist())
 
@@ -27,16 +34,14 @@ def overview(slices, people=None):
         mine = slices.where(split)
         number = {label: len(np.unique(slices.person[mine][slices.label[mine] == label])) for label in classes(slices)}
         text = ", ".join(f"{count} {label or 'unlabelled'}" for label, count in number.items() if count)
-        about = [(people or {}).get(who, {}) for who in np.unique(slices.person[mine]).tolist()]
-        rows.append((split, f"{counts['people']:,}", f"{counts['images']:,}", text, _ages(about), _women(about)))
+        who = np.unique(slices.person[mine]).tolist()
+        ages = _ages_of(who, people or {})
+        age = f"{np.median(ages):.0f} ({min(ages):.0f}–{max(ages):.0f})" if ages else ""
+        women = _women([(people or {}).get(one, {}) for one in who])
+        rows.append((split, f"{counts['people']:,}", f"{counts['images']:,}", text, age, women))
     header = ("split", "people", "slices", "people of each class", "age: median (range)", "women")
     kept = [i for i in range(len(header)) if i < 4 or any(row[i] for row in rows)]
     return table([header[i] for i in kept], [[row[i] for i in kept] for row in rows], "Who is in the data")
-
-
-def _ages(about):
-    ages = [float(one["age"]) for one in about if one.get("age", "").replace(".", "", 1).isdecimal()]
-    return f"{np.median(ages):.0f} ({min(ages):.0f}–{max(ages):.0f})" if ages else ""
 
 
 def _women(about):
@@ -44,25 +49,105 @@ def _women(about):
     return f"{known.count('F') / len(known):.0%}" if known else ""
 
 
+def _ages_of(who, people):
+    """The ages that the table of people gives for `who`, a list of floats."""
+    ages = (people.get(str(one), {}).get("age", "") for one in who)
+    return [float(age) for age in ages if age.replace(".", "", 1).isdecimal()]
+
+
+def rated(slices, people=None):
+    """What the classes `control`, `dementia` and `unrated` mean, "" where nobody is unrated.
+
+    They come from a table's clinical dementia rating, see `data.subjects.label`; an empty one is no diagnosis.
+    """
+    who = np.unique(slices.person[slices.label == "unrated"])
+    if not len(who):
+        return ""
+    ages = _ages_of(who, people or {})
+    old = f", of a median age of {np.median(ages):.0f}" if ages else ""
+    return (
+        "The classes follow the clinical dementia rating (CDR): control is 0, dementia above 0. Unrated means that the "
+        f"table of people gives none: {len(who)} people{old}. It is no diagnosis; where classes are compared below, it "
+        "counts as one more of them."
+    )
+
+
+def alike(slices, people=None):
+    """Whether the splits hold alike people, in words: by median age, and by the share that each class has."""
+    names = [label for label in np.unique(slices.label).tolist() if label]
+    ages: dict[str, float] = {}
+    shares: dict[str, dict[str, float]] = {label: {} for label in names}
+    for split in SPLITS:
+        mine = slices.where(split)
+        who = np.unique(slices.person[mine])
+        if known := _ages_of(who, people or {}):
+            ages[split] = float(np.median(known))
+        for label in names:
+            shares[label][split] = len(np.unique(slices.person[mine][slices.label[mine] == label])) / max(len(who), 1)
+    facts, wide = [], {label: max(found.values()) - min(found.values()) for label, found in shares.items()}
+    if len(ages) == len(SPLITS) and max(ages.values()) - min(ages.values()) > AGES_APART:
+        facts.append("the median age is " + _listed({split: f"{age:.0f}" for split, age in ages.items()}))
+    for label, found in shares.items():
+        if wide[label] > SHARES_APART:
+            facts.append(
+                f"the share of {label!r} is " + _listed({split: f"{share:.0%}" for split, share in found.items()})
+            )
+    if facts:
+        return (
+            f"The splits do not hold alike people: {'; '.join(facts)}. The validation people choose the epoch that is "
+            "kept, the recipe in a sweep, and the scales of notebooks 3 and 4, so these choices suit people like them; "
+            "and part of any difference between the splits' scores is a difference between people."
+        )
+    if len(names) < 2 and len(ages) < len(SPLITS):
+        return "Neither classes nor ages are known, so that nothing can be said about how alike the splits' people are."
+    most = [f"median ages differ by at most {max(ages.values()) - min(ages.values()):.0f} years"] if ages else []
+    if wide:
+        most.append(f"the share of a class differs by at most {100 * max(wide.values()):.0f} percentage points")
+    return f"The splits hold alike people: {', and '.join(most)}{'' if ages else ' (ages are not known)'}."
+
+
+def _listed(values):
+    return ", ".join(f"{value} in {split}" for split, value in values.items())
+
+
 def findings(found):
-    """What the checks found: leaks and warnings in red, then a table of all of them."""
+    """What the checks found: leaks and warnings in red, then notes, then how many found nothing and which.
+
+    Args:
+        found: a list of findings, as `data.checks` describes them.
+    """
     boxes = [warning(one["sentence"] + ".") for one in found if one["count"] and one["kind"] != "note"]
-    rows = [(one["check"], f"{one['count']:,}" if one["count"] else "none",
-             "; ".join(one["examples"][:2]) + ("; …" if one["count"] > 2 else "")) for one in found]  # fmt: skip
-    whole = table(("check", "found", "such as"), rows, "What was checked")
-    return Html("".join(box.markup for box in boxes) + whole.markup, "\n".join([*(b.text for b in boxes), whole.text]))
+    notes = [one["sentence"] + "." for one in found if one["count"] and one["kind"] == "note"]
+    quiet = [one["check"] for one in found if not one["count"]]
+    shown = [*boxes]
+    if quiet:
+        shown.append(folded(f"{len(quiet)} of {len(found)} checks found nothing.", ", ".join(quiet) + "."))
+    if notes:
+        shown.append(points("For information, no fault:", notes))
+    return Html("".join(part.markup for part in shown), "\n".join(part.text for part in shown))
 
 
 def neighbours(found):
-    """What the nearest neighbour knows under both kinds of split, as `data.splits.neighbours` returns it."""
+    """What the nearest neighbour knows under both kinds of split, beside a constant answer.
+
+    Args:
+        found: as `data.splits.neighbours` returns it.
+    """
     shown = {"same_person": "it is the same person", "same_label": "it has the same class"}
     rows = [(f"split by {kind}", *(f"{values[key]:.0%}" if values[key] is not None else "–" for key in shown),
-             f"{values['correlation']:.3f}") for kind, values in found.items()]  # fmt: skip
+             f"{values['correlation']:.3f}") for kind, values in found.items() if kind != "constant"]  # fmt: skip
+    if answer := found.get("constant"):
+        rows.append((f"always answering {answer['label']!r}", "–", f"{answer['same_label']:.0%}", "–"))
     return table(("", *shown.values(), "its correlation"), rows, "The nearest slice of the other folds")
 
 
 def augmented(slices, change, count=4, columns=8):
-    """Training slices (left) and what `change(images, rng)` makes of them."""
+    """Training slices (left) and what `change` makes of them.
+
+    Args:
+        change: `change(images, rng)`, uint8 (n, H, W, C) to the same.
+        count, columns: rows of slices, and pictures in each.
+    """
     rows = _spread(slices.where("train"), count + 2)  # the first and last slices of a stack show least
     rows = rows[1:-1] if len(rows) > 2 else rows
     figure, grid = new(8, 1.05 * len(rows) + 0.2, len(rows), columns, squeeze=False)
@@ -83,7 +168,9 @@ def picture(axes, image, top=1.0):
 
 
 def by_position_and_class(slices, split="train", people=2, columns=8):
-    """A row a person, `people` of each class; a column a slice position, from the lowest to the highest."""
+    """A row a person, `people` of each class; a column a slice position, from the lowest to the highest, at most
+    `columns` of them.
+    """
     rows = slices.where(split)
     positions = _spread(np.unique(slices.position[rows]), columns)
     chosen = [(label, who) for label in classes(slices)
@@ -163,7 +250,11 @@ def histograms(slices):
 
 
 def level_counts(images, rows):
-    """How many pixels of `images[rows]` have each grey level, (256,) int64; reads a part of the rows at a time."""
+    """How many pixels of `images[rows]` have each grey level, (256,) int64; reads a part of the rows at a time.
+
+    Args:
+        images: uint8 (N, H, W, C). rows: indices, (n,).
+    """
     parts = (images[rows[start : start + 256]] for start in range(0, len(rows), 256))
     return sum((np.bincount(part.ravel(), minlength=256) for part in parts), np.zeros(256, np.int64))
 
@@ -204,9 +295,12 @@ def mean_and_deviation(slices, columns=8):
 
 
 def guesses(slices, guess, score, count=6):
-    """Some test slices, the guess for each (float, as many as test slices), and the difference.
+    """Some test slices, the guess for each, and the difference.
 
-    `score(images, guesses)` gives SSIM and foreground SSIM of those that are shown.
+    Args:
+        guess: floats in [0, 1], (n, H, W, C), one a test slice.
+        score: `score(images, guesses)`, SSIM and foreground SSIM, (count,) each, of those that are shown.
+        count: how many are shown.
     """
     rows = slices.where("test")
     chosen = _spread(np.arange(len(rows)), count)

@@ -11,7 +11,12 @@ SHADES = {"pixelcnn": COLOURS["model"], "gated": COLOURS["test"], "snail": COLOU
 
 
 def curves(histories, position_unigram):
-    """Bits per code over epochs, `{name: history}`, beside the baseline that matters."""
+    """Bits per code over epochs, beside the baseline that matters.
+
+    Args:
+        histories: `{prior: {"epoch", "loss", "val_loss"}}`, each column (epochs,), losses in nats.
+        position_unigram: bits per code of the validation people, as the curves are.
+    """
     figure, axes = figures.new(6.5, 3)
     for name, history in histories.items():
         epochs = history["epoch"]
@@ -19,7 +24,7 @@ def curves(histories, position_unigram):
         for column, style, what in (("loss", ":", "training, with dropout"), ("val_loss", "-", "validation")):
             label, bits = f"{priors.NAMES[name]}, {what}", history[column] / np.log(2)
             axes.plot(epochs, bits, color=SHADES[name], ls=style, marker=marker, label=label)
-    axes.axhline(position_unigram, color=COLOURS["baseline"], ls="--", label="position unigram, test")
+    axes.axhline(position_unigram, color=COLOURS["baseline"], ls="--", label="position unigram, validation")
     last = max(history["epoch"][-1] for history in histories.values())
     axes.set(xlabel="epoch", ylabel="bits per code", xlim=(0.5, last + 0.5))
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -28,26 +33,44 @@ def curves(histories, position_unigram):
 
 
 def ladder(baselines, models):
-    """Bits per code: the baselines on test people, and each prior, `{name: bits}`, on all three splits."""
-    figure, axes = figures.new(7, 2.2 + 0.4 * len(models))
-    names = [*(rung.replace("_", " ") for rung in baselines), *(priors.NAMES[name] for name in models)]
+    """Bits per code: the baselines on test people, and each prior on all three splits.
+
+    Args:
+        baselines: `{rung: bits}`, as `ladder.ladder` gives them.
+        models: `{prior: {"train", "validation", "test"}}`, in bits per code.
+    """
+    figure, axes = figures.new(7, 2.5 + 0.4 * len(models))
+    names = [
+        *(rung.replace("_", " ").replace("markov", "Markov") for rung in baselines),
+        *(priors.NAMES[name] for name in models),
+    ]
     values = [*baselines.values(), *(bits["test"] for bits in models.values())]
     colours = [COLOURS["baseline"]] * len(baselines) + [SHADES[name] for name in models]
     bars = axes.barh(names, values, color=colours, height=0.65)
-    axes.bar_label(bars, fmt=" %.2f")
-    for split, marker in (("train", "|"), ("validation", "x")):
+    # A mark may lie at the end of its bar: the number stands beyond both.
+    ends = values[: len(baselines)] + [max(bits.values()) for bits in models.values()]
+    for bar, value, end in zip(bars, values, ends, strict=True):
+        axes.annotate(f"{value:.2f}", (end, bar.get_y() + bar.get_height() / 2), (8, 0), textcoords="offset points",
+                      va="center")  # fmt: skip
+    for split, marker, who in (("train", "|", "training people"), ("validation", "x", "validation people")):
         bits = [bits[split] for bits in models.values()]
         places = len(baselines) + np.arange(len(models))
-        axes.plot(bits, places, marker, color=COLOURS["validation"], ms=9, mew=2, ls="", label=split)
+        axes.plot(bits, places, marker, color=COLOURS["validation"], ms=9, mew=2, ls="", label=who)
     axes.invert_yaxis()
     axes.set(xlabel="bits per code (lower is better)", xlim=(0, max(values) * 1.12))
     axes.grid(axis="y", visible=False)
-    axes.legend(title="prior on", loc="lower right", ncols=2)
+    figure.legend(loc="outside upper right", ncols=2, title="bars: test people; marks, for the priors:")
     return figure
 
 
 def verdicts(summaries, baselines, differences):
-    """Header and rows of the table of priors: `{name: summary}`, the main one first, and what others need beyond it."""
+    """Header and rows of the table of priors, for `figures.table`.
+
+    Args:
+        summaries: `{prior: summary}` as `stages.train_priors` gives them, the main one first.
+        baselines: `{rung: bits per code of test people}`.
+        differences: `{prior: {"mean", "low", "high"}}`, bits per code that the others need beyond the main one.
+    """
     main, base = next(iter(summaries)), baselines["position_unigram"]
     header = ("prior", "parameters", "bits per code, test", "below position unigram", "test above training",
               "overfitted?", f"more bits than {priors.NAMES[main]} (95%)")  # fmt: skip
@@ -64,11 +87,38 @@ def verdicts(summaries, baselines, differences):
     return header, rows
 
 
+def gaps(summaries, found, unigram):
+    """Header and rows of the table of bits per code on the three groups of people, for `figures.table`.
+
+    Args:
+        summaries: `{prior: summary}` as `stages.train_priors` gives them.
+        found: `{prior: {"validation", "test"}}`, each as `ladder.gap` gives it.
+        unigram: `{"train", "validation", "test"}`, bits per code of the position unigram.
+    """
+    header = ("", "training", "validation", "test", "validation above training (95%)", "test above training (95%)")
+    interval = "{mean:+.1%} ({low:+.1%} to {high:+.1%})"
+    groups = next(iter(found.values()))
+    lines = [(priors.NAMES[name], summary["bits_per_code"], found[name], "gap") for name, summary in summaries.items()]
+    lines.append(("position unigram, the person left out", unigram, groups, "groups"))
+    rows = [
+        (name, *(f"{bits[split]:.3f}" for split in ("train", "validation", "test")),
+         *(interval.format(**gap[split][key]) for split in ("validation", "test")))
+        for name, bits, gap, key in lines
+    ]  # fmt: skip
+    return header, rows
+
+
 def seen(prior, codes, cell, batch=64, seed=0):
     """How much the logits of one cell change when another cell's code changes: float (h, w).
 
     Each cell of `codes` (h, w) is replaced in turn by another code and the whole grid is run again: what has no
     influence gives zero, whatever the architecture. Less than a millionth of the largest logit is rounding, and zero.
+
+    Args:
+        prior: a model of grids of h by w codes.
+        codes: int (h, w), the grid that is changed.
+        cell: (row, column) of the cell whose prediction is watched.
+        batch, seed: grids at a time; what the other codes are drawn with.
     """
     height, width = codes.shape
     rng = np.random.default_rng(seed)
@@ -92,7 +142,7 @@ def seen(prior, codes, cell, batch=64, seed=0):
 
 
 def fields(side=15, cell=(10, 7), **options):
-    """What one cell sees in a small untrained prior of each kind: `{name: influence}`; see `seen`."""
+    """What one cell sees in a small untrained prior of each kind: `{prior: influence (side, side)}`; see `seen`."""
     options = {"filters": 8, "blocks": 4, "kernel": 5, "head": 1, "embedding": 4, **options}
     codes, found = np.random.default_rng(0).integers(0, 8, (side, side)), {}
     for name, kind in priors.KINDS.items():
@@ -102,7 +152,11 @@ def fields(side=15, cell=(10, 7), **options):
 
 
 def field_panels(influences, cell):
-    """What one cell sees in each kind of prior: the past it sees, the past it does not, and the future."""
+    """What one cell sees in each kind of prior: the past it sees, the past it does not, and the future.
+
+    Args:
+        influences: `{prior: float (h, w)}`, see `seen`. cell: its (row, column).
+    """
     figure, panels = figures.new(2.9 * len(influences), 3.1, columns=len(influences), squeeze=False)
     for axes, (name, influence) in zip(panels[0], influences.items(), strict=True):
         _kinds(axes, influence, cell)
@@ -112,15 +166,21 @@ def field_panels(influences, cell):
 
 
 def influence_panels(influence, cell):
-    """How much each earlier cell matters to the prediction of one, and which do at all."""
-    figure, (axes, binary) = figures.new(8, 3.6, columns=2)
+    """How much each earlier cell matters to the prediction of one, and which do at all.
+
+    Args:
+        influence: float (h, w), mean change of the logits, see `seen`. cell: its (row, column).
+    """
+    figure, (axes, binary) = figures.new(8, 3.8, columns=2)
     picture = axes.imshow(np.log10(np.where(influence > 0, influence, np.nan)), cmap="viridis")
-    figure.colorbar(picture, ax=axes, label="log10 mean change of the logits", location="left", shrink=0.8)
+    # Beside the axes, not taken from them: both panels keep the same size.
+    bar = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
+    figure.colorbar(picture, cax=bar, label="log10 of the mean change of the logits")
     figures.bare(axes)
     axes.add_patch(_square(cell))
-    axes.set_title("How much it matters")
+    axes.set_title("How much it matters", fontsize=9)
     _kinds(binary, influence, cell)
-    binary.set_title("Seen (blue), past but unseen (orange), future (grey)", fontsize=9)
+    binary.set_title("Seen (blue), unseen past (orange), future (grey)", fontsize=9)
     return figure
 
 
@@ -144,7 +204,8 @@ def bits_maps(unigram, models):
     """The mean code length of each cell over the test slices, and what each prior saves there.
 
     Args:
-        unigram: code lengths (n, h, w) under the position unigram. models: `{name: code lengths}`.
+        unigram: code lengths (n, h, w) under the position unigram, in bits.
+        models: `{prior: code lengths (n, h, w)}`, in bits.
     """
     columns = 1 + len(models)
     figure, panels = figures.new(2.9 * columns + 0.8, 5.4, rows=2, columns=columns, squeeze=False)

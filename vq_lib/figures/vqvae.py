@@ -5,9 +5,95 @@ import numpy as np
 from vq_lib import figures
 from vq_lib.figures import COLOURS
 
+LOSSES = {
+    "mse": "The first term is as it stands above.",
+    "clipped_mse": "Black and white pixels are charged on one side only, since the output is clipped to [0, 1]: a "
+    "black pixel that is drawn below 0, or a white one above 1, counts as right (loss: clipped_mse).",
+    "l1": "The first term is the mean absolute error instead, divided by the standard deviation (loss: l1).",
+}
+
+
+def loss_in_words(settings):
+    """What a recipe makes of the loss that notebook 02 prints, and how it is minimised: a list of sentences.
+
+    Args:
+        settings: the section `vqvae` of a recipe.
+    """
+    found = [LOSSES[settings.loss], "There is no structural term: λ = 0."]
+    if settings.structure:
+        found[1] = f"The structural term has λ = {settings.structure:g}: the model trains on a part of its score."
+    if settings.quantizer == "fsq":
+        found.append("There is no third term: channels are rounded to fixed levels (finite scalar quantisation).")
+    else:
+        found.append(f"The third term has β = {settings.beta:g}.")
+        found.append(
+            f"The codebook follows running means with γ = {settings.decay:g}."
+            if settings.codebook == "ema"
+            else "The codebook learns by gradient, from a fourth term: the third without β, with sg around z_e instead."
+        )
+        if settings.distance == "cosine":
+            found.append("Vectors and codes are scaled to length 1: the nearest code is the one at the least angle.")
+        if settings.gradient == "rotation":
+            found.append("The gradient is not handed straight through but turned with the vector (rotation trick).")
+    rate = f"Adam's learning rate stays at {settings.learning_rate:g}."
+    if settings.schedule == "cosine":
+        rise = f" rises to {settings.learning_rate:g} over the first {settings.warmup} batches, then"
+        rate = f"Adam's learning rate{rise if settings.warmup else f' starts at {settings.learning_rate:g} and'} falls "
+        rate += "to 0 along half a cosine wave."
+    found.append(rate)
+    if settings.clip:
+        found.append(f"A gradient whose norm, over all weights, exceeds {settings.clip:g} is scaled down to it.")
+    return found
+
+
+def start_in_words(settings):
+    """How a codebook starts, and whether dead codes are restarted, in a sentence.
+
+    Args:
+        settings: the section `vqvae` of a recipe.
+    """
+    if settings.quantizer == "fsq":
+        return "Here the codes are fixed points of a grid: none can move, and none can be restarted."
+    start = {"kmeans": "by k-means on encoder outputs", "uniform": "at random, in a small cube around zero"}
+    restart = "nothing revives codes that nobody chooses, which is how a codebook collapses."
+    if settings.restart is not None:
+        restart = f"codes chosen less than {settings.restart:g} times as often as the average one are restarted at "
+        restart += "encoder outputs far from all codes."
+    return f"Here the codebook starts {start[settings.start]}, and {restart}"
+
+
+def frame_in_words(codes, background, normalise):
+    """Why background has other codes at the edge of the image, in words; "" where it has not.
+
+    A cell at the edge sees the zeros that convolutions pad with.
+
+    Args:
+        codes: int (n, h, w). background: bool, as `codes`. normalise: as in the recipe.
+    """
+    edge, inner = np.ones(codes.shape[1:], bool), np.zeros(codes.shape[1:], bool)
+    edge[1:-1, 1:-1], inner[3:-3, 3:-3] = False, True
+    outside, inside = codes[background & edge], codes[background & inner]
+    if not outside.size or not inside.size:
+        return ""
+    usual = np.bincount(inside, minlength=codes.max() + 1) >= 0.01 * inside.size
+    strange = outside[~usual[outside]]
+    if strange.size < 0.5 * outside.size:
+        return ""
+    zero = "mid grey (normalise: centred)" if normalise == "centred" else "black, but not so in later layers"
+    return (
+        f"The coloured frame around the codes is no fault: {strange.size / outside.size:.0%} of the background cells "
+        f"at the image's edge have codes that background further inside hardly ever has ({np.unique(strange).size} "
+        f"codes). Beyond the edge a convolution sees zeros, which stand for {zero}, so that the encoder sees something "
+        "else there; the decoder has learned to draw all these codes alike."
+    )
+
 
 def curves(history):
-    """Loss, validation SSIM and codebook use over epochs, from the columns of `history.csv`."""
+    """Loss, validation SSIM and codebook use over epochs.
+
+    Args:
+        history: the columns of `history.csv`, `{name: (epochs,)}`.
+    """
     figure, (loss, quality, codes) = figures.new(9, 3, columns=3)
     epochs = history["epoch"]
     marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
@@ -36,7 +122,12 @@ def curves(history):
 
 
 def panels(inputs, codes, outputs, titles, size):
-    """Input, codes, reconstruction and error of some slices, one a column; the errors share one scale."""
+    """Input, codes, reconstruction and error of some slices, one a column; the errors share one scale.
+
+    Args:
+        inputs: uint8 (n, H, W, C). codes: int (n, h, w). outputs: floats in [0, 1], as `inputs`.
+        titles: n texts. size: K, the number of codes, each with a colour of its own.
+    """
     n = len(inputs)
     inputs, error = inputs / 255.0, np.abs(inputs / 255.0 - outputs).mean(axis=-1)
     limit = max(float(np.quantile(error, 0.999)), 1e-3)
@@ -55,7 +146,11 @@ def panels(inputs, codes, outputs, titles, size):
 
 
 def usage(codes, size, foreground):
-    """How often each code is chosen, in order of rank: over all cells and over those that hold brain."""
+    """How often each code is chosen, in order of rank: over all cells and over those that hold brain.
+
+    Args:
+        codes: int (n, h, w), below `size`. foreground: bool, as `codes`.
+    """
     figure, axes = figures.new(7, 3)
     for chosen, label, colour in ((codes, "all cells", "baseline"), (codes[foreground], "foreground cells", "test")):
         share = np.sort(np.bincount(chosen.ravel(), minlength=size) / chosen.size)[::-1]
