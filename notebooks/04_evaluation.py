@@ -457,7 +457,7 @@ if likelihood is not None:
     spans = {"codes": "codes, by the prior", "pixels_given_codes": "pixels, given the codes",
              "bits_per_pixel": "together, the bound"}  # fmt: skip
     rows = [(label, "{mean:.3f} ({low:.3f}–{high:.3f})".format(**likelihood[part])) for part, label in spans.items()]
-    rows += [(f"{name.upper()}, without loss", f"{bits:.3f}") for name, bits in likelihood["lossless"].items()]
+    rows += [(f"{draw.NAMES[name]}, without loss", f"{bits:.3f}") for name, bits in likelihood["lossless"].items()]
     display(figures.table(("", "bits per pixel"), rows, "The test slices without loss"))
 
 # %% [markdown]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -134,7 +135,7 @@ def test_what_cannot_be_drawn_is_named(tiny, folder, tmp_path):
     Image.new("L", (32, 32)).save(tmp_path / "black.png")
     for sentence, arguments in {
         "Did you mean 'atrophy'": ("--label", "atropy"),
-        "It knows 0 to 2": ("--position", 3),
+        r"unknown to this prior\. It knows 0 to 2": ("--position", 3),
         "neither a file nor one of left, right": ("--complete", image, "--mask", "leeft"),
         "nothing to draw anew": ("--complete", image, "--mask", tmp_path / "black.png"),
         "none.png": ("--complete", tmp_path / "none.png"),
@@ -145,6 +146,15 @@ def test_what_cannot_be_drawn_is_named(tiny, folder, tmp_path):
         with pytest.raises(SystemExit) as stopped:
             cli.main(["generate", "--report", str(tiny), *arguments])
         assert stopped.value.code == 2
+
+
+def test_models_of_another_report_are_refused(tiny, folder, tmp_path):
+    copy = tmp_path / "mine"
+    shutil.copytree(tiny, copy, ignore=shutil.ignore_patterns("run"))
+    done = vq_lib("score", "--report", copy, folder)
+    assert done.returncode == 2 and f"those of the report {tiny.name!r}" in done.stderr, done.stderr
+    (copy / "metrics.json").unlink()
+    assert vq_lib("score", "--report", copy, folder).returncode == 0
 
 
 def test_an_unconditioned_prior_knows_no_labels():

@@ -1,10 +1,13 @@
 """The page that sets reports side by side: what it is written from, and that no report can break it."""
 
+import base64
+import io
 import json
 import shutil
 
 import bs4
 import pytest
+from PIL import Image
 
 from vq_lib import comparison, recipe
 from vq_lib.study import REPOSITORY
@@ -33,7 +36,7 @@ def metrics(name, ssim, prior=True):
     }  # fmt: skip
     if prior:
         document["prior"] = {
-            "name": "pixelcnn", "bits_per_code": {"train": 3.0, "test": 3.3}, "bits_per_pixel": 0.2, "parameters": 5,
+            "name": "pixelcnn", "bits_per_code": {"train": 3.0, "validation": 3.1, "test": 3.3}, "bits_per_pixel": 0.2, "parameters": 5,
             "baselines_bits_per_code": {"position_unigram": 4.0}, "epochs": {"done": 2, "planned": 2},
         }  # fmt: skip
         document["samples"] = {
@@ -45,7 +48,7 @@ def metrics(name, ssim, prior=True):
 
 @pytest.fixture
 def reports(tmp_path):
-    """Three reports, one of them without a prior, and one that is broken."""
+    """Three reports, one of them without a prior; one that is broken, and one that is a copy of another."""
     for name, ssim, prior in (("one", 0.9, True), ("mine & <more>", 0.8, False), ("two", 0.93, True)):
         (tmp_path / name).mkdir()
         text = json.dumps(metrics(name, ssim, prior))
@@ -56,6 +59,10 @@ def reports(tmp_path):
     (tmp_path / "one" / "history-prior.csv").write_text("epoch,seconds,loss,val_loss\n1,9,3,3\n2,18,2.5,2.6\n")
     (tmp_path / "one" / "sweep.csv").write_text("change,ssim,ssim_foreground\nthe recipe,0.8,0.7\nsilu,0.81,0.72\n")
     (tmp_path / "one" / "sweep.yaml").write_text("points: {}\nconclusion: silu helps\n")
+    (tmp_path / "copied").mkdir()
+    shutil.copy(tmp_path / "one" / "metrics.json", tmp_path / "copied")
+    (tmp_path / "one" / "figures").mkdir()
+    Image.new("L", (2000, 1000)).save(tmp_path / "one" / "figures" / "samples.png")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "metrics.json").write_text('{"report": "broken"')
     shutil.copy(REPOSITORY / "reports" / "published.yaml", tmp_path)
@@ -74,6 +81,7 @@ def test_all_reports_are_on_the_page(reports):
     assert "0.900 (0.890–0.910)" in first[1].get_text() and "0.500 / 0.200" in first[1].get_text()
     assert "0.90 (0.89–0.91)" in soup.find(id="generation").get_text()
     assert "reports/broken/metrics.json could not be read" in soup.header.get_text()
+    assert "reports/copied/metrics.json is that of the report 'one'" in soup.header.get_text()
     assert "silu helps" in soup.find(id="sweeps").get_text()
     assert "SSIM 0.8575" in soup.find(id="systems").get_text()
     cost = [[cell.get_text() for cell in row.find_all("td")] for row in soup.find(id="cost").find_all("tr")[1:]]
@@ -82,7 +90,45 @@ def test_all_reports_are_on_the_page(reports):
     assert (comparison.minutes_to(one, 0.8), comparison.minutes_to(one, 0.95)) == ("0.5", "over 1.0")
     assert one.settings is None and one.title == "one"  # without its recipe
     shown = [figure["id"] for figure in soup.select("figure")]
-    assert shown == ["figure-rate-distortion", "figure-training", "figure-cost", "figure-sweep-one"]
+    assert shown == ["figure-rate-distortion", "samples-one", "figure-training", "figure-cost", "figure-sweep-one"]
+    picture = Image.open(io.BytesIO(base64.b64decode(soup.find(id="samples-one").img["src"].split(",")[1])))
+    assert picture.size == (1120, 560)
+
+
+def test_published_systems_are_trained_or_named_apart(reports):
+    def systems():
+        soup = bs4.BeautifulSoup(comparison.page(reports), "html.parser")
+        return soup.find(id="systems")
+
+    assert "test SSIM here" not in systems().get_text()
+    assert "Not trained here yet: oasis-128-generative, oasisvq, oasis-256, image-folder, adni." in systems().get_text()
+    (reports / "oasisvq").mkdir()
+    document = metrics("oasisvq", 0.71)
+    document["vqvae"]["epochs"] = {"done": 12, "planned": 75}
+    (reports / "oasisvq" / "metrics.json").write_text(json.dumps(document))
+    assert "0.710, after 12 of 75 epochs" in systems().get_text()
+    assert "Not trained here yet: oasis-128-generative, oasis-256, image-folder, adni." in systems().get_text()
+
+
+def test_only_reports_on_the_same_data_share_axes(reports):
+    from vq_lib.figures import comparison as draw
+
+    other = metrics("two", 0.93)
+    other["provenance"]["data_fingerprint"] = "2" * 64
+    (reports / "two" / "metrics.json").write_text(json.dumps(other))
+    found, _ = comparison.read(reports)
+    groups = comparison.groups(found)
+    assert [[report.name for report in group] for _, group in groups] == [["mine & <more>", "one"], ["two"]]
+    figure = draw.rate_distortion(groups, found, {groups[1][0]: [("published", 0.1, 0.7)]})
+    marks = [{line.get_marker() for line in axes.lines} for axes in figure.axes]
+    assert len(marks) == 4 and ["x" in mark for mark in marks] == [False, False, True, False]
+
+
+def test_minutes_count_compared_priors():
+    document = metrics("one", 0.9)
+    assert sum(comparison.trainings(document).values()) == 2.0
+    document["provenance"]["seconds"] |= {"prior snail": 60.0, "evaluation": 999.0}
+    assert comparison.trainings(document) == {"VQ-VAE": 1.5, "prior": 0.5, "compared priors": 1.0}
 
 
 def test_settings_are_those_that_the_report_was_built_with(reports):

@@ -1,5 +1,6 @@
 """The report as a reader meets it: self-contained, accessible, readable on a phone and in print."""
 
+import re
 import shutil
 
 import bs4
@@ -46,8 +47,19 @@ def test_structure(soup):
     assert not any("\\" in formula.get_text() for formula in soup.find_all("math")), "a command was not understood"
     cards = [name.get_text() for name in soup.select(".cards dt")]
     assert cards[:3] == ["Test SSIM", "Foreground SSIM", "PSNR"] and cards[-1] == "People"
-    assert "keras" in soup.find("footer").get_text()
+    footer = " ".join(soup.find("footer").get_text().split())
+    assert "keras" in footer and footer.count("1 of 1 epochs; 20") == 3  # a date each: VQ-VAE, prior, compared prior
+    assert re.fullmatch(r"Report tiny .* · built \d+ \w+ 20\d\d", soup.select_one("header .kicker").get_text())
+    assert {link["href"] for link in soup.select("nav .level-4 a")} <= {f"#{heading['id']}" for heading in soup("h4")}
+    assert len(soup.select("nav.sidebar .level-4")) == len(soup("h4")) > 2
     assert str(soup).count("Settings of this run") == 0 and len(soup.select("details.settings table")) == 1
+
+
+def test_the_keyboard_reaches_what_scrolls(soup):
+    scrolls = soup.select("figure, .vq-table, .vq-equation, .highlight pre")
+    assert len(scrolls) > 40 and all(tag["tabindex"] == "0" for tag in scrolls)
+    assert all(table["aria-label"] and table["role"] == "region" for table in soup.select(".vq-table"))
+    assert all(row.find(["th", "td"]).name == "th" for row in soup.select("tbody tr") if len(row("td")) > 1)
 
 
 def test_published_figures_are_those_shown(soup, tiny):
@@ -59,6 +71,12 @@ def test_cards_do_without_missing_figures():
     assert report_html.cards({}) == []
     one = {"vqvae": {"ssim": {"mean": 0.93449, "low": 0.9, "high": 0.95}}}
     assert report_html.cards(one) == [("Test SSIM", "0.934", "95% interval 0.900 to 0.950")]
+    vqvae = {"codebook_usage": 1.0, "perplexity": 115.8, "perplexity_cap": 244.1, "perplexity_foreground": 458.2}
+    auc = {"mean": 0.653, "low": 0.562, "high": 0.742}
+    used, found = report_html.cards({"vqvae": vqvae, "samples": {"two_sample_auc": auc}}, 512)
+    assert used == ("Codes used", "100%", "perplexity 116 of at most 244; foreground 458 of 512")
+    remark = "95% interval 0.56 to 0.74; 0.5: this linear classifier cannot tell"
+    assert found == ("Two-sample AUC", "0.65", remark)
 
 
 def test_warnings_are_honest_or_absent():
@@ -146,6 +164,8 @@ def test_in_a_browser(chromium, tiny, width):
     assert complaints == []
     page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    widths = page.evaluate("[...document.querySelectorAll('figure.vq-figure img')].map(image => image.clientWidth)")
+    assert width > 700 or min(widths) >= 600, "on a phone a figure scrolls, and its labels can still be read"
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert page.locator("nav:visible").count() >= 1
     page.close()
@@ -158,4 +178,6 @@ def test_prints(chromium, tiny):
     page.emulate_media(media="print")
     assert page.locator("nav:visible").count() == 1
     assert page.locator("details.code:visible").count() == 0
+    shown = "[...document.querySelectorAll('details.settings td, details:not([class]) p')].map(tag => tag.clientHeight)"
+    assert min(page.evaluate(shown)) > 0, "settings and key are printed"
     page.close()

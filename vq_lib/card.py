@@ -1,5 +1,6 @@
 """The model card beside published models: what they are, what they were trained on, how good they are, their limits."""
 
+from vq_lib.names import NAMES
 from vq_lib.study import Study
 
 TEMPLATE = """# {title}: the models
@@ -36,7 +37,7 @@ def card(study: Study, metrics: dict, acknowledgement: str) -> str:
     prior_row = prior_bits = ""
     if prior:
         commands.append(f"vq-lib generate --report {study.name} -n 16 --out samples.png")
-        prior_row = f"| `prior.keras` | {prior['name']} over the codes; {prior['parameters']:,} parameters |\n"
+        prior_row = f"| `prior.keras` | {NAMES[prior['name']]} over the codes; {prior['parameters']:,} parameters |\n"
         prior_bits = (f" The prior needs {prior['bits_per_code']['test']:.2f} bits a code, where frequencies of each "
                       f"grid cell need {prior['baselines_bits_per_code']['position_unigram']:.2f}.")  # fmt: skip
     samples = metrics.get("samples", {})

@@ -61,11 +61,17 @@ def _models(args, prior=False):
     found = []
     for name, stage, kind in (("vqvae", study.vqvae, "VQ-VAE"), ("prior", study.prior, "prior"))[: 2 if prior else 1]:
         # A model that was just trained comes before the published one of the same report.
-        places = [stage / "model.keras", study.models / f"{name}.keras"]
-        path = next((place for place in places if place.is_file()), None)
+        places = ((stage / "model.keras", study.run), (study.models / f"{name}.keras", study.published))
+        path, beside = next(((place, folder) for place, folder in places if place.is_file()), (None, study.run))
         if path is None:
             raise UserError(
                 f"The report {study.name!r} has no trained {kind} yet: run 'make report REPORT={study.name}' first."
+            )
+        other = files.made_for(beside / "metrics.json")
+        if other not in ("", study.name):
+            raise UserError(
+                f"The models in {study.folder} are those of the report {other!r}: 'make report REPORT={study.name}' "
+                "makes its own."
             )
         found.append(_model(path, kind))
     return found if prior else (found[0], None)
@@ -202,8 +208,11 @@ def _condition(prior, args):
         if value is not None and not known:
             raise UserError(f"{option} {value} means nothing to this prior: it was not trained with {what}.")
         if value is not None and value not in known:
-            names = ", ".join(map(str, known)) if what == "labels" else f"0 to {len(known) - 1}"
-            raise UserError(f"{option} {value} is unknown to this prior.{nearest(value, known)} It knows {names}.")
+            if what == "labels":
+                names = f"{nearest(value, known)} It knows {', '.join(prior.labels)}."
+            else:
+                names = f" It knows 0 to {len(known) - 1}."
+            raise UserError(f"{option} {value} is unknown to this prior.{names}")
         asked.append(-1 if value is None else known.index(value))
     rng, counts = np.random.default_rng(args.seed), (len(prior.labels), prior.slices)
     drawn = np.stack([rng.integers(0, max(count, 1), args.n) for count in counts], axis=1)

@@ -6,6 +6,7 @@ It is drawn from what reports publish (`metrics.json`, `history-*.csv`, `sweep.c
 
 import base64
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -15,10 +16,13 @@ import yaml
 from vq_lib import recipe as recipes
 from vq_lib.errors import UserError
 from vq_lib.files import read_columns, whole_file
+from vq_lib.names import NAMES
 from vq_lib.study import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"
 TEMPLATE = "comparison.html.j2"
+LAYOUTS = {"cohort": "synthetic people", "oasis": "OASIS-1", "adni": "ADNI", "volumes": "volumes",
+           "image_folder": "folder of images"}  # fmt: skip
 LEVEL = 0.85  # a validation SSIM that most systems reach: the time that each takes to it is a measure of its speed
 
 
@@ -47,6 +51,11 @@ class Report:
             self.vqvae[needed]["mean"], self.vqvae[needed]["low"], self.vqvae[needed]["high"]  # noqa: B018
 
     @property
+    def data(self) -> str:
+        """The data in words, such as "OASIS-1, 128×128"; "" where the recipe has changed since."""
+        return _in_words(self.settings.data) if self.settings else ""
+
+    @property
     def rates(self) -> list[float]:
         """Bits per pixel: fixed-length codes, and with the prior's code length where there is one.
 
@@ -57,14 +66,24 @@ class Report:
 
 
 def read(folder: Path) -> tuple[list[Report], list[str]]:
-    """The reports below `folder`, by name, and the names of those whose `metrics.json` cannot be used."""
-    found, broken = [], []
+    """The reports below `folder`, by name, and a sentence on each `metrics.json` that cannot be used."""
+    found, complaints = [], []
     for path in sorted(folder.glob("*/metrics.json")):
+        name = path.parent.name
         try:
-            found.append(Report(path.parent))
+            report = Report(path.parent)
+            if report.metrics["report"] == name:
+                found.append(report)
+                continue
+            problem = f"is that of the report '{report.metrics['report']}'"  # its folder was copied or renamed
         except (OSError, ValueError, KeyError, TypeError):
-            broken.append(path.parent.name)
-    return found, broken
+            problem = "could not be read"
+        complaints.append(f"reports/{name}/metrics.json {problem}: 'vq-lib report {name}' writes it anew.")
+    return found, complaints
+
+
+def _in_words(data):
+    return f"{LAYOUTS.get(data.layout or '', 'images')}, {data.size}×{data.size}"
 
 
 def _columns(path):
@@ -114,7 +133,7 @@ def page(folder: Path = REPORTS) -> str:
 
     from vq_lib.figures import comparison as draw
 
-    reports, broken = read(folder)
+    reports, complaints = read(folder)
     systems, swept = published(folder), sweeps(folder)
     figures = {}
 
@@ -124,18 +143,22 @@ def page(folder: Path = REPORTS) -> str:
 
     if reports:
         names = ", ".join(report.name for report in reports)
-        add("rate-distortion", draw.rate_distortion(reports, systems),
-            "SSIM and foreground SSIM on each report's own test people, over bits per pixel. A line joins a report's "
-            "two rates: fixed-length codes (dot) and the prior's code length (star). Crosses: what published systems "
-            "reported. Grey: the codec settings nearest each report's rate, on the same slices.",
+        add("rate-distortion", draw.rate_distortion(groups(reports), reports, _crosses(folder, systems)),
+            "SSIM and foreground SSIM on test people, over bits per pixel; a row for each data set, since only within "
+            "one are scores comparable. A line joins a report's two rates: fixed-length codes (dot) and the prior's "
+            "code length (star). Open marks: image codecs at the setting nearest the rate of the report of the same "
+            "colour, on its slices, without the container's bytes. Crosses: what published systems reported of other "
+            "splits of such data.",
             "; ".join(f"{r.name}: SSIM {r.vqvae['ssim']['mean']:.3f} at {min(r.rates):.2f} bits per pixel"
                       for r in reports))  # fmt: skip
         add("training", draw.training(reports, LEVEL),
             "Validation scores while the VQ-VAEs train, over minutes of training (logarithmic; the dashed line is the "
-            f"SSIM of {LEVEL} to which the table below gives the time), and the priors' bits per code over the epochs.",
+            f"SSIM of {LEVEL} to which the table below gives the time), and the priors' bits per code over the epochs. "
+            "Heights are comparable between reports on the same data only.",
             f"Curves of validation SSIM and of validation bits per code of {names}.")  # fmt: skip
-        add("cost", draw.cost(reports),
-            "What each report cost: minutes of training on the device named, and parameters.",
+        add("cost", draw.cost(reports, [trainings(r.metrics) for r in reports]),
+            "What each report cost: minutes of training on the device that the table names, and parameters of its "
+            "VQ-VAE and of its prior.",
             "; ".join(f"{r.name}: {minutes(r):.0f} minutes on {r.provenance['device']}" for r in reports))  # fmt: skip
     for sweep in swept:
         figure = draw.sweep(sweep)
@@ -148,12 +171,12 @@ def page(folder: Path = REPORTS) -> str:
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
     return environment.get_template(TEMPLATE).render(
         css=(template / "report.css").read_text(encoding="utf-8"),
-        figures=figures, broken=broken, sweeps=swept, systems=systems,
+        figures=figures, complaints=complaints, sweeps=swept, systems=_systems(reports, systems),
+        samples=[picture for picture in map(_samples, reports) if picture],
         reports=[{"name": r.name, "title": r.title, "url": f"{r.name}/report.html"} for r in reports],
         quality=[_quality(r) for r in reports],
         generation=[_generation(r) for r in reports if r.prior],
         cost=[_cost(r) for r in reports], level=LEVEL,
-        own={r.name: f"{r.vqvae['ssim']['mean']:.3f}" for r in reports},
         provenance=[(r.name, _made(r)) for r in reports],
     )  # fmt: skip
 
@@ -167,10 +190,69 @@ def _figure(name, figure, caption, alt):
     return {"name": name, "source": source, "caption": caption, "alt": alt}
 
 
+def trainings(metrics: dict) -> dict[str, float]:
+    """Minutes of the trainings that a `metrics.json` names: "VQ-VAE", "prior", and "compared priors" if any."""
+    seconds = metrics["provenance"].get("seconds", {})
+    compared = sum(value for name, value in seconds.items() if name.startswith("prior "))
+    parts = {"VQ-VAE": seconds.get("vqvae", 0), "prior": seconds.get("prior", 0), "compared priors": compared}
+    return {name: value / 60 for name, value in parts.items()}
+
+
 def minutes(report: Report) -> float:
-    """Minutes that both trainings of a report took."""
-    seconds = report.provenance.get("seconds", {})
-    return (seconds.get("vqvae", 0) + seconds.get("prior", 0)) / 60
+    """Minutes that all trainings of a report took."""
+    return sum(trainings(report.metrics).values())
+
+
+def groups(reports: list[Report]) -> list[tuple[str, list[Report]]]:
+    """Reports on the same slices together, with the name of their data: only within a group are scores comparable."""
+    found: dict[str, list[Report]] = {}
+    for report in reports:
+        found.setdefault(report.provenance["data_fingerprint"], []).append(report)
+    return [(next((r.data for r in group if r.data), ", ".join(r.name for r in group)), group)
+            for group in found.values()]  # fmt: skip
+
+
+def _crosses(folder, systems):
+    """Published systems that gave an SSIM: `{data as in `Report.data`: [(name, bits per pixel, SSIM)]}`."""
+    found: dict[str, list[tuple[str, float, float]]] = {}
+    for system in systems:
+        try:
+            data = recipes.load(folder / system["recipe"] / "recipe.yaml").data
+        except UserError:
+            continue
+        if "ssim" in system:
+            rate = math.log2(system["codes"]) * (system["grid"] / system["size"]) ** 2
+            found.setdefault(_in_words(data), []).append((system["name"], rate, system["ssim"]))
+    return found
+
+
+def _systems(reports, systems):
+    """Rows on the published systems, with the score here of those that were trained, and the recipes of the others."""
+    own = {report.name: report for report in reports}
+    rows, missing = [], [system["recipe"] for system in systems if system["recipe"] not in own]
+    for system in systems:
+        score = "–"
+        if report := own.get(system["recipe"]):
+            score = f"{report.vqvae['ssim']['mean']:.3f}, after {_epochs(report.vqvae)} epochs"
+        cells = [system["name"], system["reported"], score, system["caution"]]
+        rows.append(cells if len(missing) < len(systems) else [*cells[:2], cells[3]])
+    return {"rows": rows, "missing": missing, "any": len(missing) < len(systems)}
+
+
+def _samples(report):
+    """A report's picture of real and generated slices, small enough for a page that holds those of all reports."""
+    from PIL import Image
+
+    try:
+        with Image.open(report.folder / "figures" / "samples.png") as file:
+            picture = file.convert("L" if file.mode == "L" else "RGB")
+    except OSError:
+        return None
+    picture.thumbnail((1120, 2000), Image.Resampling.LANCZOS)
+    small = io.BytesIO()
+    picture.save(small, "jpeg", quality=80, optimize=True)
+    return {"name": report.name, "data": report.data, "count": report.metrics.get("samples", {}).get("count"),
+            "source": f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"}  # fmt: skip
 
 
 def minutes_to(report, level=LEVEL):
@@ -202,20 +284,24 @@ def _quality(report):
 
 def _generation(report):
     samples, bits = report.metrics.get("samples", {}), report.prior["bits_per_code"]
-    auc, pairs, share = (samples.get(name) for name in ("two_sample_auc", "pair_ms_ssim", "memorised_fraction"))
+    name = report.prior["name"]
+    auc, pairs = (samples.get(name) for name in ("two_sample_auc", "pair_ms_ssim"))
+    shares = [samples.get(name) for name in ("memorised_fraction", "failed_fraction")]
     unigram = report.prior.get("baselines_bits_per_code", {}).get("position_unigram")
-    return [report.name, report.prior["name"], f"{bits['test']:.2f}", f"{unigram:.2f}" if unigram else "–",
+    return [report.name, NAMES.get(name, name), f"{bits['test']:.2f}", f"{unigram:.2f}" if unigram else "–",
             " / ".join(f"{bits[split] / bits['train'] - 1:+.1%}" for split in ("test", "validation")),
             _interval(auc, 2) if auc else "–",
             f"{pairs['generated']:.3f} / {pairs['real']:.3f}" if pairs else "–",
-            "–" if share is None else f"{share:.1%}"]  # fmt: skip
+            *("–" if share is None else f"{share:.1%}" for share in shares)]  # fmt: skip
+
+
+def _epochs(stage):
+    return "{done} of {planned}".format(**stage["epochs"])
 
 
 def _cost(report):
-    epochs, parts = report.vqvae["epochs"], report.vqvae["parameters"]
-    done = f"{epochs['done']} of {epochs['planned']}"
-    if report.prior:
-        done += f", {report.prior['epochs']['done']} of {report.prior['epochs']['planned']}"
+    parts = report.vqvae["parameters"]
+    done = ", ".join(_epochs(stage) for stage in (report.vqvae, report.prior) if stage)
     samples = report.metrics.get("samples")
     return [report.name, report.provenance["device"], f"{minutes(report):.0f}", minutes_to(report), done,
             f"{sum(parts.values()):,}",

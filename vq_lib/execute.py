@@ -4,7 +4,6 @@ papermill's Python API is called here because its command line lets unknown para
 for every update of a stream.
 """
 
-import datetime
 import logging
 import os
 import sys
@@ -64,7 +63,7 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], recipe_sha25
         notebook = nbformat.read(temporary, as_version=4)
         notebook.metadata["vq_lib"] = {
             "seconds": round(seconds, 1),
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "date": provenance.now(),
             "recipe_sha256": recipe_sha256,
             "versions": provenance.versions(),
         }

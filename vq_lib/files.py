@@ -90,6 +90,14 @@ def read_json(path: str | Path, made_by: str) -> Any:
         raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
 
 
+def made_for(metrics: str | Path) -> str:
+    """The name of the report that a `metrics.json` was written for; "" where the file is missing or broken."""
+    try:
+        return str(json.loads(Path(metrics).read_text(encoding="utf-8"))["report"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
     """Write a table as CSV, whole or not at all; floats with six digits."""
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ The notebooks are joined and rendered in one nbconvert pass with `reports/templa
 pictures are data, so that the page needs no script and no host.
 """
 
+import datetime
 import html
 import re
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_file
 from vq_lib.ladder import in_words
+from vq_lib.names import NAMES
 from vq_lib.study import REPOSITORY, Study
 
 SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
@@ -63,6 +65,7 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
             tables = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
             if any(SETTINGS in table for table in tables):  # shown once: an early notebook's may be out of date by now
                 settings = next(table for table in tables if SETTINGS in table).replace(SETTINGS, "")
+                settings = settings.replace("Settings of this run", "Settings of this report")
                 cell.outputs = [
                     output for output, table in zip(cell.outputs, tables, strict=True) if SETTINGS not in table
                 ]
@@ -74,12 +77,14 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
     text, _ = exporter.from_notebook_node(whole, resources={"vq": {
         "title": study.recipe.title,
         "name": study.name,
-        "cards": cards(metrics),
+        "built": _built(executed),
+        "cards": cards(metrics, study.recipe.vqvae.codes),
         "warnings": warnings(metrics, verdict),
         "contents": contents,
         "settings": settings,
-        "provenance": _provenance(metrics.get("provenance", {}), executed, notebooks),
+        "provenance": _provenance(study, metrics.get("provenance", {}), executed, notebooks),
     }})  # fmt: skip
+    text = text.replace("<pre>", '<pre tabindex="0">')  # long lines of code scroll, by keyboard too
     return _without_this_machine(re.sub(r"[ \t]+\n", "\n", text), study)
 
 
@@ -90,8 +95,12 @@ def _quieten(cell):
     cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text.strip()]
 
 
-def cards(metrics: dict) -> list[tuple[str, str, str]]:
-    """The headline figures that `metrics` has: a list of (name, value, remark)."""
+def cards(metrics: dict, codes: int | None = None) -> list[tuple[str, str, str]]:
+    """The headline figures that `metrics` has: a list of (name, value, remark).
+
+    Args:
+        metrics: `metrics.json`. codes: size of the codebook, where it is known.
+    """
     vqvae, prior, data = (metrics.get(name) or {} for name in ("vqvae", "prior", "data"))
     found = []
     for key, name, digits, unit in [("ssim", "Test SSIM", 3, ""), ("ssim_foreground", "Foreground SSIM", 3, ""),
@@ -100,14 +109,13 @@ def cards(metrics: dict) -> list[tuple[str, str, str]]:
             low, high = (f"{score[end]:.{digits}f}" for end in ("low", "high"))
             found.append((name, f"{score['mean']:.{digits}f}{unit}", f"95% interval {low} to {high}"))
     if "codebook_usage" in vqvae:
-        remark = f"perplexity {vqvae['perplexity']:.0f}" if "perplexity" in vqvae else ""
-        found.append(("Codes used", f"{vqvae['codebook_usage']:.0%}", remark))
+        found.append(("Codes used", f"{vqvae['codebook_usage']:.0%}", _perplexity(vqvae, codes)))
     if bits := (prior.get("bits_per_code") or {}).get("test"):
         unigram = (prior.get("baselines_bits_per_code") or {}).get("position_unigram")
         found.append(("Bits per code", f"{bits:.2f}", f"per-position unigram: {unigram:.2f}" if unigram else ""))
     samples = metrics.get("samples") or {}
     if auc := samples.get("two_sample_auc"):
-        remark = "samples with grain against test slices; 0.5: cannot be told apart"
+        remark = f"95% interval {auc['low']:.2f} to {auc['high']:.2f}; 0.5: this linear classifier cannot tell"
         found.append(("Two-sample AUC", f"{auc['mean']:.2f}", remark))
     if "memorised_fraction" in samples:
         found.append(("Suspected copies", f"{samples['memorised_fraction']:.1%}", "of samples; up to 2% by chance"))
@@ -115,6 +123,17 @@ def cards(metrics: dict) -> list[tuple[str, str, str]]:
     if people:
         found.append(("People", " / ".join(people), "train / validation / test"))
     return found
+
+
+def _perplexity(vqvae, codes):
+    """Perplexity beside the most that it could be: of all cells, and of those that are not background."""
+    parts = []
+    if "perplexity" in vqvae:
+        cap = f" of at most {vqvae['perplexity_cap']:.0f}" if "perplexity_cap" in vqvae else ""
+        parts.append(f"perplexity {vqvae['perplexity']:.0f}{cap}")
+    if "perplexity_foreground" in vqvae:
+        parts.append(f"foreground {vqvae['perplexity_foreground']:.0f}" + (f" of {codes}" if codes else ""))
+    return "; ".join(parts)
 
 
 def warnings(metrics: dict, verdict: dict) -> list[str]:
@@ -196,7 +215,7 @@ def _markdown(source, number, contents):
 def _block(formulas):
     def replace(match):
         _, block = formulas[int(match[2])]
-        return f'<div class="vq-equation">{match[1]}</div>' if block else match[0]
+        return f'<div class="vq-equation" tabindex="0">{match[1]}</div>' if block else match[0]
 
     return replace
 
@@ -210,21 +229,47 @@ def _mathml(latex, block):
         return f"<code>{html.escape(latex)}</code>"
 
 
-def _provenance(provenance, executed, notebooks):
-    """Rows (name, text) for the foot of the report."""
-    rows = []
+def _built(executed):
+    """The day on which the last of the notebooks was run, such as "21 November 2026"; "" where none says."""
+    dates = [notebook.metadata["vq_lib"]["date"][:10] for notebook in executed if "vq_lib" in notebook.metadata]
+    if not dates:
+        return ""
+    last = datetime.date.fromisoformat(max(dates))
+    return f"{last.day} {last:%B %Y}"
+
+
+def _provenance(study, provenance, executed, notebooks):
+    """Rows (name, text) for the foot of the report: what trained the models, what evaluated them, and with what."""
+    rows = [(f"training of {NAMES.get(name, name)}", text) for name, text in _trainings(study)]
     for key, value in provenance.items():
+        if key == "seconds":  # of the trainings above, and of the notebooks below
+            continue
         if isinstance(value, dict):
-            value = ", ".join(
-                f"{name} {inner:.0f}" if isinstance(inner, float) else f"{name} {inner}"
-                for name, inner in value.items()
-            )
-        rows.append((key.replace("_", " "), value))
+            value = ", ".join(f"{name} {inner}" for name, inner in value.items())
+        name = {"commit": "commit of this evaluation", "recipe_sha256": "recipe, SHA-256"}.get(key, key)
+        rows.append((name.replace("_", " "), value))
     for notebook, path in zip(executed, notebooks, strict=True):
         made = notebook.metadata.get("vq_lib", {})
         if made:
-            rows.append((Path(path).stem, f"{made['seconds']:.0f} s, {made['date']}"))
+            rows.append((Path(path).stem, f"run in {made['seconds']:,.0f} s, {made['date']}"))
     return [(name, str(value)) for name, value in rows if value not in ("", None)]
+
+
+def _trainings(study):
+    """`(model, text)` of each: a report may be built anew, by later code, around models trained long before."""
+    places = {"the VQ-VAE": study.vqvae}
+    if study.recipe.prior is not None:
+        places |= {name: study.prior / name for name in study.recipe.prior.models()}
+    for name, folder in places.items():
+        try:
+            summary = read_json(folder / "summary.json", "notebook 02 or 03")
+            made, done = summary.get("made"), "{done} of {planned}".format(**summary["epochs"])
+            when = "date and commit were not written down"  # by an earlier version
+            if made:
+                when = f"{made['date']}, commit {made['commit'] or 'unknown'}"
+            yield name, f"{summary['seconds']:,.0f} s, {done} epochs; {when}"
+        except (UserError, AttributeError, KeyError, TypeError):
+            continue
 
 
 def _without_this_machine(text, study):

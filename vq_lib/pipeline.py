@@ -28,7 +28,7 @@ from vq_lib import comparison
 from vq_lib import data as datasets
 from vq_lib.card import card
 from vq_lib.errors import UserError
-from vq_lib.files import lock, whole_file, whole_folder, write_json
+from vq_lib.files import lock, made_for, whole_file, whole_folder, write_json
 from vq_lib.processes import end_descendants, end_with_starter, starter
 from vq_lib.study import REPOSITORY, Study
 
@@ -93,7 +93,7 @@ def _short(path):
 
 
 def _forget_strange(study):
-    """Delete executed notebooks whose stage is missing or was written by another hand since.
+    """Delete executed notebooks whose stage is missing or was written by another hand since, and another's metrics.
 
     Stage files cannot be inputs of a rule, since no rule declares them (Snakemake would delete a half-trained model).
     Without this a deleted `run/vqvae/`, or notebook 02 run by hand with other settings, would go unnoticed.
@@ -101,6 +101,8 @@ def _forget_strange(study):
     made = {"data": study.slices / "slices.json", "vqvae": study.vqvae / "summary.json"}
     if study.recipe.prior is not None:
         made["prior"] = study.prior / "summary.json"
+    if made_for(study.metrics) not in ("", study.name):  # a copied or renamed folder: its figures are another report's
+        study.metrics.unlink()
     for stage, file in made.items():
         executed = study.notebooks / f"{STAGES[stage]}.ipynb"
         if executed.exists() and not (file.exists() and file.stat().st_mtime <= executed.stat().st_mtime):

@@ -1,5 +1,6 @@
 """What a report was made with."""
 
+import datetime
 import os
 import platform
 import subprocess
@@ -63,6 +64,11 @@ def repeatable() -> bool:
     gradients), so that there a second run agrees to rounding at first, and in its scores later.
     """
     return device().startswith("CPU")
+
+
+def now() -> str:
+    """The date and the minute, in UTC."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def commit() -> str | None:

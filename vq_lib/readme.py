@@ -4,6 +4,7 @@ import json
 import re
 
 from vq_lib import comparison
+from vq_lib.names import NAMES
 from vq_lib.study import REPOSITORY
 
 BEGIN, END = "<!-- results: written by make readme -->", "<!-- end of results -->"
@@ -11,11 +12,14 @@ BEGIN, END = "<!-- results: written by make readme -->", "<!-- end of results --
 
 def _row(path):
     document = json.loads(path.read_text(encoding="utf-8"))
-    vqvae, prior, seconds = document["vqvae"], document.get("prior"), document["provenance"]["seconds"]
+    vqvae, prior = document["vqvae"], document.get("prior")
     best = max((b["ssim"], name) for name, b in document["baselines"].items() if "bits_per_pixel" not in b)
     codecs = {name: b for name, b in document["baselines"].items() if "bits_per_pixel" in b}
     rival = max(codecs, key=lambda name: codecs[name]["ssim"], default=None)
-    bits = "–"
+    codec = bits = "–"
+    if rival:  # the model's rate counts no container either
+        rate = codecs[rival].get("bits_per_pixel_payload", codecs[rival]["bits_per_pixel"])
+        codec = f"{codecs[rival]['ssim']:.3f}, {NAMES[rival]} at {rate:.2f} bpp"
     if prior:
         bits = f"{prior['bits_per_code']['test']:.2f} ({prior['baselines_bits_per_code']['position_unigram']:.2f})"
     score = "{mean:.3f} ({low:.3f}–{high:.3f})".format
@@ -25,17 +29,17 @@ def _row(path):
         f"{test['images']} slices of {test['people']} people",
         score(**vqvae["ssim"]),
         score(**vqvae["ssim_foreground"]),
-        f"{best[0]:.3f}, {best[1].replace('_', ' ')}",
-        f"{codecs[rival]['ssim']:.3f}, {rival.upper()} at {codecs[rival]['bits_per_pixel']:.2f} bpp" if rival else "–",
+        f"{best[0]:.3f}, {NAMES[best[1]]}",
+        codec,
         bits,
-        f"{(seconds['vqvae'] + seconds.get('prior', 0)) / 60:.0f} min, {document['provenance']['device']}",
+        f"{sum(comparison.trainings(document).values()):.0f} min, {document['provenance']['device']}",
     ]
 
 
 def table() -> str:
     """The table in Markdown: a row for each published report."""
     header = ["report", "test", "SSIM (95%)", "foreground SSIM (95%)", "best SSIM without a model", "best codec's SSIM",
-              "bits per code (position unigram)", "training"]  # fmt: skip
+              "bits per code (position unigram)", "training, all priors"]  # fmt: skip
     rows = [_row(path) for path in sorted((REPOSITORY / "reports").glob("*/metrics.json")) if _published(path)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
 

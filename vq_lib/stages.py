@@ -100,6 +100,8 @@ def _train(study, name, key, build, train, validation, callbacks, shown, describ
             "seconds": round(state["seconds"], 1),
             "images_per_second": round(len(train.rows) * state["epoch"] / max(state["seconds"], 1e-9), 1),
             "precision": precision,
+            # A model is trained once and evaluated often, perhaps by later code.
+            "made": {"commit": provenance.commit(), "date": provenance.now()},
             **describe(model),
         }
         return model, summary
@@ -487,6 +489,15 @@ def prior_metrics(summary, vqvae_bits_per_pixel, codes):
     }
 
 
+def _seconds_of_compared(study):
+    """What the training of each prior beside the main one took: `{"prior <name>": seconds}`."""
+    if study.recipe.prior is None:
+        return {}
+    others = list(study.recipe.prior.models())[1:]
+    return {f"prior {name}": files.read_json(study.prior / name / "summary.json", NOTEBOOK_03)["seconds"]
+            for name in others}  # fmt: skip
+
+
 def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, samples=None, likelihood=None):
     """Write `metrics.json` and return it; a stage that the recipe leaves out leaves its key out."""
     document = {
@@ -501,7 +512,7 @@ def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, sa
             "overrides": study.overrides,
             "data_fingerprint": slices.fingerprint,
             "commit": provenance.commit(),
-            "seconds": seconds,
+            "seconds": {**seconds, **_seconds_of_compared(study)},
         },
         "data": {**slices.counts(), "checks": data_checks(study)},
         "vqvae": vqvae,

@@ -110,7 +110,7 @@ def show(study, name: str, figure: Figure, caption: str, alt: str) -> Html:
     kind = {"png": "image/png", "svg": "image/svg+xml"}[suffix]
     source = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return Html(
-        f'<figure class="vq-figure" id="figure-{html.escape(name)}">'
+        f'<figure class="vq-figure" id="figure-{html.escape(name)}" tabindex="0">'
         f'<img alt="{html.escape(alt)}" src="{source}" style="max-width:100%;height:auto;background:white">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>",
         f"{caption} [{alt}]",
@@ -124,18 +124,24 @@ def table(header: Sequence[str], rows: Iterable[Iterable], caption: str = "") ->
     style = ['style="text-align:right"' if right else 'style="text-align:left"' for right in numeric]
     head = "".join(f'<th scope="col" {style[i]}>{html.escape(str(name))}</th>' for i, name in enumerate(header))
     body = "".join(
-        "<tr>" + "".join(f"<td {style[i]}>{html.escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        "<tr>" + "".join(_cell(cell, style[i], len(row) > 1 and i == 0) for i, cell in enumerate(row)) + "</tr>"
         for row in cells
     )
+    # A table that is wider than a phone scrolls; the keyboard can reach and scroll what has a tabindex.
+    region = f'class="vq-table" role="region" tabindex="0" aria-label="{html.escape(caption or "Table")}"'
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     widths = [max(len(str(name)), *(len(row[i]) for row in cells), 0) for i, name in enumerate(header)]
     lines = [
         "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *cells]
     ]
     return Html(
-        f'<div class="vq-table"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>',
+        f"<div {region}><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>",
         "\n".join([caption, *lines] if caption else lines),
     )
+
+
+def _cell(text, style, heads):
+    return f'<th scope="row" {style}>{html.escape(text)}</th>' if heads else f"<td {style}>{html.escape(text)}</td>"
 
 
 def _number(text):

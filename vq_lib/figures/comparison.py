@@ -4,9 +4,11 @@ import numpy as np
 
 from vq_lib import figures
 from vq_lib.figures import COLOURS
+from vq_lib.names import NAMES
 
 # Okabe and Ito (2008) again, one for each report in turn, with a line style for each round.
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+CODECS = {"jpeg": "s", "webp": "^", "avif": "D"}  # a mark each
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -23,29 +25,42 @@ def _plain(axes):
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def rate_distortion(reports, systems):
-    """Quality over rate: a report's two points, the codecs beside it, and published systems' own figures."""
-    figure, both = figures.new(9.2, 4, columns=2, sharex=True)
-    for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
-        for number, report in enumerate(reports):
-            look, value = _look(number), report.vqvae[score]
-            for rate, marker in zip(report.rates, "o*", strict=False):
-                axes.errorbar(rate, value["mean"], [[value["mean"] - value["low"]], [value["high"] - value["mean"]]],
-                              fmt=marker, ms=11 if marker == "*" else 6, color=look["color"], lw=1)  # fmt: skip
-            axes.plot(report.rates, [value["mean"]] * len(report.rates), label=report.name, **look)
-            for codec in report.metrics.get("baselines", {}).values():
-                if "bits_per_pixel" in codec:
-                    axes.plot(codec["bits_per_pixel"], codec[score], ".", color=COLOURS["baseline"], ms=5)
-        axes.set(title=title, xlabel="bits per pixel", xlim=(0, None))
-    both[0].plot([], [], ".", color=COLOURS["baseline"], label="codecs")
-    for system in systems:
-        if "ssim" in system:
-            rate = np.log2(system["codes"]) * (system["grid"] / system["size"]) ** 2
-            both[0].plot(rate, system["ssim"], "x", color="#333333")
-            both[0].annotate(system["name"], (rate, system["ssim"]), (5, -8), textcoords="offset points", fontsize=7)
-    handles, labels = both[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+def rate_distortion(groups, reports, systems):
+    """Quality over rate, a row of axes for each data set.
+
+    Args:
+        groups: as `comparison.groups` returns them. reports: all of them, in the order of their colours.
+        systems: what published systems reported, `{data: [(name, bits per pixel, SSIM)]}`.
+    """
+    figure, rows = figures.new(9.2, 3 * len(groups) + 0.8, rows=len(groups), columns=2, sharex="row", squeeze=False)
+    for (data, group), both in zip(groups, rows, strict=True):
+        for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "foreground SSIM"), strict=True):
+            for report in group:
+                _two_rates(axes, report, score, _look(reports.index(report)))
+            axes.set_title(f"{data}: {title}", fontsize=10)
+            axes.set(xlabel="bits per pixel", xlim=(0, None))
+        for name, rate, ssim in systems.get(data, []):
+            both[0].plot(rate, ssim, "x", color="#333333")
+            both[0].annotate(name, (rate, ssim), (6, -3), textcoords="offset points", fontsize=7)
+    for number, report in enumerate(reports):
+        rows[0, 0].plot([], [], label=report.name, **_look(number))
+    for codec, marker in CODECS.items():
+        rows[0, 0].plot([], [], marker, mfc="none", color=COLOURS["baseline"], label=NAMES[codec])
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     return figure
+
+
+def _two_rates(axes, report, score, look):
+    """A report's points at its fixed and its prior's rate, joined, and the codecs on its slices, of its colour."""
+    value = report.vqvae[score]
+    for rate, marker in zip(report.rates, "o*", strict=False):
+        axes.errorbar(rate, value["mean"], [[value["mean"] - value["low"]], [value["high"] - value["mean"]]],
+                      fmt=marker, ms=11 if marker == "*" else 6, color=look["color"], lw=1)  # fmt: skip
+    axes.plot(report.rates, [value["mean"]] * len(report.rates), **look)
+    for name, codec in report.metrics.get("baselines", {}).items():
+        if "bits_per_pixel" in codec:
+            rate = codec.get("bits_per_pixel_payload", codec["bits_per_pixel"])
+            axes.plot(rate, codec[score], CODECS[name], mfc="none", ms=5, color=look["color"])
 
 
 def training(reports, level):
@@ -74,25 +89,28 @@ def training(reports, level):
     return figure
 
 
-def cost(reports):
-    """Minutes of both trainings, and foreground SSIM over them."""
-    figure, (bars, points) = figures.new(9.2, 0.34 * len(reports) + 2, columns=2)
-    names = [report.name for report in reports]
-    spent = {stage: np.array([report.provenance.get("seconds", {}).get(stage, 0) / 60 for report in reports])
-             for stage in ("vqvae", "prior")}  # fmt: skip
-    bars.barh(names, spent["vqvae"], color=COLOURS["train"], height=0.6, label="VQ-VAE")
-    bars.barh(names, spent["prior"], left=spent["vqvae"], color=COLOURS["validation"], height=0.6, label="prior")
-    bars.set(xlabel="minutes of training", ylim=(len(names) - 0.5, -0.5))
-    bars.grid(axis="y", visible=False)
-    bars.legend(fontsize=8)
-    for number, report in enumerate(reports):
-        total = sum(values[number] for values in spent.values())
-        score, colour = report.vqvae["ssim_foreground"]["mean"], _look(number)["color"]
-        points.plot(max(total, 0.01), score, "o", color=colour)
-        points.annotate(report.name, (max(total, 0.01), score), (6, 4), textcoords="offset points", fontsize=7.5)
-    points.set(xlabel="minutes of training", ylabel="foreground SSIM", xscale="log")
-    points.margins(x=0.25, y=0.2)
-    _plain(points)
+def cost(reports, minutes):
+    """Minutes of all trainings, and parameters, of each report: stacked bars.
+
+    Args:
+        minutes: of each report, as `comparison.trainings` returns them.
+    """
+    figure, both = figures.new(9.2, 0.34 * len(reports) + 1.6, columns=2, sharey=True)
+    names, shades = [report.name for report in reports], [COLOURS[key] for key in ("train", "validation", "baseline")]
+    parameters = [{"VQ-VAE": sum(report.vqvae["parameters"].values()) / 1e6,
+                   "prior": report.prior.get("parameters", 0) / 1e6} for report in reports]  # fmt: skip
+    for axes, parts, title in zip(both, (minutes, parameters), ("minutes of training", "million parameters"),
+                                  strict=True):  # fmt: skip
+        start = np.zeros(len(names))
+        for part, colour in zip(parts[0], shades, strict=False):
+            values = np.array([row[part] for row in parts])
+            if values.any():
+                axes.barh(names, values, left=start, color=colour, height=0.6, label=part)
+            start += values
+        axes.set(xlabel=title, ylim=(len(names) - 0.5, -0.5))
+        axes.grid(axis="y", visible=False)
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

@@ -4,16 +4,7 @@ import numpy as np
 
 from vq_lib import figures
 from vq_lib.figures import COLOURS
-
-NAMES = {
-    "zeros": "all black",
-    "mean_image": "mean image",
-    "position_mean": "mean image of the position",
-    "nearest_training": "nearest training slice",
-    "jpeg": "JPEG",
-    "webp": "WebP",
-    "avif": "AVIF",
-}
+from vq_lib.names import NAMES
 
 
 def on_one_axis(baselines, vqvae, rate):

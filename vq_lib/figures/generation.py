@@ -42,7 +42,7 @@ def anatomy(measures):
 
 
 def temperature(rows, real):
-    """Two-sample AUC, pair MS-SSIM, suspected copies and ventricle size over the temperature.
+    """Two-sample AUC, MS-SSIM of pairs, suspected copies and ventricle size over the temperature.
 
     Args:
         rows: as `evaluation.temperatures` returns them. real: the same of real slices: `pair_ms_ssim`, `ventricles`.
@@ -56,7 +56,7 @@ def temperature(rows, real):
     axes[0].axhline(0.5, color=COLOURS["test"], ls="--")
     axes[1].plot(x, [row["pair_ms_ssim"] for row in rows], **line)
     axes[1].axhline(real["pair_ms_ssim"], color=COLOURS["test"], ls="--")
-    axes[1].set(title="Likeness of pairs")
+    axes[1].set(title="MS-SSIM of pairs")
     axes[2].plot(x, [100 * row["memorised"] for row in rows], **line)
     axes[2].axhline(2, color=COLOURS["warning"], ls="--")
     axes[2].set(title="Suspected copies, %", ylim=(0, None))
