@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -149,6 +150,21 @@ def _number(text):
 def folded(summary: str, text: str) -> Html:
     """Text that the reader has to unfold."""
     return Html(f"<details><summary>{html.escape(summary)}</summary><p>{html.escape(text)}</p></details>", text)
+
+
+def points(sentences: Sequence[str | tuple[str, str]], name: str = "") -> Html:
+    """A list of sentences, or of (what about, sentence); what stands in backticks is code.
+
+    Args:
+        name: a further class of the list: "vq-summary" is shown at the top of the report.
+    """
+    rows = [row if isinstance(row, tuple) else ("", row) for row in sentences]
+    items = ""
+    for about, text in rows:
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+        items += f"<li>{f'<strong>{html.escape(about)}.</strong> ' if about else ''}{text}</li>"
+    plain = "\n".join(f"- {about + '. ' if about else ''}{text}" for about, text in rows)
+    return Html(f'<div class="{f"prose {name}".strip()}"><ul>{items}</ul></div>', plain)
 
 
 def warning(text: str) -> Html:
