@@ -15,6 +15,7 @@ from vq_lib.files import read_json, whole_file
 from vq_lib.study import REPOSITORY, Study
 
 SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
+SUMMARY = '<div class="prose vq-summary">'  # the list that notebook 04 ends on
 # What TensorFlow's C++ writes about itself; what Python warns of is kept, and the executed notebooks keep it all.
 CHATTER = re.compile(
     r"^(?:[IWE]\d{4} \d\d:\d\d|\d{4}-\d\d-\d\d [\d:.]+: [IWE] |"
@@ -43,7 +44,7 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
     judged = study.evaluation / "memorisation.json"
     verdict = read_json(judged, "notebook 04") if "samples" in metrics and judged.exists() else {}
     contents: list[tuple[int, str, str]] = []
-    settings = ""
+    settings = abstract = ""
     for number, notebook in enumerate(executed, 1):
         # papermill puts the values of this run into a cell of its own after the one with the defaults.
         notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
@@ -62,8 +63,12 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
             tables = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
             if any(SETTINGS in table for table in tables):  # shown once: an early notebook's may be out of date by now
                 settings = next(table for table in tables if SETTINGS in table).replace(SETTINGS, "")
+            abstract = next((table for table in tables if SUMMARY in table), abstract)
+            if tables:  # what is shown elsewhere: settings folded away, the summary at the top
                 cell.outputs = [
-                    output for output, table in zip(cell.outputs, tables, strict=True) if SETTINGS not in table
+                    output
+                    for output, table in zip(cell.outputs, tables, strict=True)
+                    if SETTINGS not in table and SUMMARY not in table
                 ]
         notebook.cells[0].metadata["opens"] = f"notebook-{number}"
         notebook.cells[-1].metadata["closes"] = True
@@ -74,6 +79,7 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
         "title": study.recipe.title,
         "name": study.name,
         "cards": cards(metrics),
+        "summary": abstract,
         "warnings": warnings(metrics, verdict),
         "contents": contents,
         "settings": settings,
