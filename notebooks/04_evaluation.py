@@ -178,12 +178,15 @@ figures.table(
 
 # %%
 reference = dict(zip(("ssim", "ssim_foreground"), metrics.ssim(inputs, baselines.position_means(slices)), strict=True))
-display(figures.show(
-    study, "scores-by-position", draw.by_position(slices.position[test], scores, reference),
-    "Scores over the slice position, from the lowest to the highest slice, beside what the mean training image of the "
-    "same position scores.",
-    "; ".join(f"position {place}: foreground SSIM {value:.3f}" for place, value in parts_of_score["positions"].items()),
-)) if len(parts_of_score["positions"]) > 1 else print("The slices' positions are not known.")  # fmt: skip
+places = parts_of_score["positions"]
+if len(places) > 1:
+    display(figures.show(
+        study, "scores-by-position", draw.by_position(slices.position[test], scores, reference),
+        "Scores over the slice position, from the lowest to the highest slice, beside what the mean training image of "
+        "the same position scores.",
+        "; ".join(f"foreground SSIM {places[place]:.3f} at position {place}"
+                  for place in (min(places, key=places.get), max(places, key=places.get))),
+    ))  # fmt: skip
 
 # %%
 rows = [(name, f"{100 * found['share']:.1f}%", "{mean:.3f} ({low:.3f}–{high:.3f})".format(**found["ssim"]),
@@ -194,7 +197,6 @@ display(figures.table(
     f"By tissue, from {tissue['source']}" + f" (a rule by grey levels has Dice {agreement})" * bool(agreement)
     + f"; masks know the brain alone, and what is lit around it is {evaluation.SKULL}" * bool(agreement),
 ))  # fmt: skip
-digits = {"ssim": 3, "ssim_foreground": 3, "psnr": 1}
 rows = [(label, found["people"], *("{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=d, **found[name])
                                    for name, d in digits.items()))
         for label, found in parts_of_score["labels"].items()]  # fmt: skip
