@@ -73,7 +73,7 @@ figures.settings(study)
 # beside every SSIM.
 
 # %%
-figures.points("In this report:", draw.loss_in_words(study.recipe.vqvae))
+figures.points(draw.loss_in_words(study.recipe.vqvae), title="In this report:")
 
 # %%
 slices = datasets.load(study)

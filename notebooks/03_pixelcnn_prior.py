@@ -37,8 +37,9 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 from vq_lib import data as datasets
-from vq_lib import figures, ladder, priors, stages
+from vq_lib import figures, ladder, stages
 from vq_lib.figures import prior as draw
+from vq_lib.names import NAMES
 from vq_lib.study import Study
 
 study = Study(report, data, overrides)
@@ -80,7 +81,7 @@ figures.show(
     study, "receptive-field", draw.field_panels(fields, cell),
     "What the red cell's prediction depends on in small untrained networks of the same depth, found by changing each "
     "cell's code in turn. Blue: seen; orange: past but unseen; grey: the future.",
-    "; ".join(f"{priors.NAMES[name]} sees {(f > 0).sum()} of {cell[0] * 15 + cell[1]} past cells"
+    "; ".join(f"{NAMES[name]} sees {(f > 0).sum()} of {cell[0] * 15 + cell[1]} past cells"
               for name, f in fields.items()) + "; none sees a later one. PixelCNN misses a wedge to the upper right.",
 )  # fmt: skip
 
@@ -109,12 +110,12 @@ if trained:
     histories = {name: stages.history(study.prior / name) for name in trained}
     base, bits = summary["baselines_bits_per_code"], summary["models"]
     unigram = summary["position_unigram"]["validation"]
-    spent = [f"{priors.NAMES[name]} {s['epochs']['done']} of {s['epochs']['planned']} epochs in "
+    spent = [f"{NAMES[name]} {s['epochs']['done']} of {s['epochs']['planned']} epochs in "
              f"{s['seconds'] / 60:.1f} minutes" for name, (_, s) in trained.items()]  # fmt: skip
     display(figures.show(
         study, "prior-curves", draw.curves(histories, unigram),
         f"Bits per code while the priors train: {'; '.join(spent)}.",
-        "; ".join(f"{priors.NAMES[name]}: validation ends at {h['val_loss'][-1] / np.log(2):.2f} bits per code"
+        "; ".join(f"{NAMES[name]}: validation ends at {h['val_loss'][-1] / np.log(2):.2f} bits per code"
                   for name, h in histories.items()) + f"; the position unigram is at {unigram:.2f}.",
     ))  # fmt: skip
 
@@ -139,7 +140,7 @@ if trained:
         study, "prior-ladder", draw.ladder(base, bits),
         "Bits per code on test people: baselines that know ever more, and the priors. Marks: the other splits.",
         "; ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in base.items()) + "; " + "; ".join(
-            f"{priors.NAMES[name]} {b['test']:.2f} on test, {b['train']:.2f} on training people"
+            f"{NAMES[name]} {b['test']:.2f} on test, {b['train']:.2f} on training people"
             for name, b in bits.items()),
     ))  # fmt: skip
 
@@ -194,7 +195,7 @@ if trained:
         "Mean code length of each cell of the grid over the slices of the test people (above), and what each prior "
         "saves over the position unigram (below)."
         + (" What a prior is told of a slice belongs to no cell: its bits are left out here." if told else ""),
-        "; ".join(f"{priors.NAMES[name]} from {found.mean(axis=0).min():.2f} to {found.mean(axis=0).max():.2f} bits, "
+        "; ".join(f"{NAMES[name]} from {found.mean(axis=0).min():.2f} to {found.mean(axis=0).max():.2f} bits, "
                   "highest inside the head" for name, found in lengths.items()) + ".",
     ))  # fmt: skip
 
@@ -212,7 +213,7 @@ if trained:
     assert not influence.ravel()[past:].any(), "the prior sees the future"
     display(figures.show(
         study, "prior-influence", draw.influence_panels(influence, cell),
-        f"What the red cell's prediction depends on in the trained {priors.NAMES[main]}, on a slice of a test person.",
+        f"What the red cell's prediction depends on in the trained {NAMES[main]}, on a slice of a test person.",
         f"{int((influence > 0).sum())} of {past} past cells influence the cell; no later cell does.",
     ))  # fmt: skip
 

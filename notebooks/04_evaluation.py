@@ -38,11 +38,12 @@ import time
 
 import numpy as np
 
-from vq_lib import baselines, evaluation, figures, metrics, stages
+from vq_lib import baselines, conclusions, evaluation, figures, metrics, stages
 from vq_lib import data as datasets
 from vq_lib.figures import evaluation as draw
 from vq_lib.figures import generation as draw_samples
 from vq_lib.figures import latent as draw_codes
+from vq_lib.names import NAMES
 from vq_lib.study import Study
 
 began = time.monotonic()
@@ -59,14 +60,9 @@ inputs = np.asarray(slices.images[test])
 # %% [markdown]
 # ## Reconstruction
 #
-# **SSIM** compares local means, variances and covariance of two images in a Gaussian window,
-#
-# $$\operatorname{SSIM}(x, y) = \frac{(2\mu_x\mu_y + C_1)(2\sigma_{xy} + C_2)}{(\mu_x^2 + \mu_y^2 + C_1)(\sigma_x^2 +
-# \sigma_y^2 + C_2)},$$
-#
-# with intensities in $[0, 1]$ and the settings of Wang et al. (2004). It depends on the range of the data: the same
-# reconstruction scores otherwise in $[-0.5, 0.5]$, so scores of other systems are comparable only if they used this
-# one.
+# **SSIM** (its formula is in notebook 1) is taken on intensities in $[0, 1]$, with the settings of Wang et al. (2004).
+# It depends on the range of the data: the same reconstruction scores otherwise in $[-0.5, 0.5]$, so scores of other
+# systems are comparable only if they used this one.
 #
 # Much of a slice is black, and black is easy. **Foreground SSIM** is the mean of the SSIM map where the input is
 # brighter than 0.05. **PSNR** is $-10 \log_{10} \operatorname{MSE}$ in dB. Intervals are 95% bootstrap intervals
@@ -75,15 +71,17 @@ inputs = np.asarray(slices.images[test])
 
 # %%
 result, outputs, scores = stages.evaluate_reconstruction(study, slices, vqvae, codes, summary)
-rate = result["bits_per_pixel"]
+rates = {"fixed_length": result["bits_per_pixel"]}
 if prior is not None:
-    prior_result = stages.prior_metrics(prior_summary, rate, vqvae.quantizer.codes)
-    rate = prior_result["bits_per_pixel"]
-base = stages.evaluate_baselines(slices, rate)
+    prior_result = stages.prior_metrics(prior_summary, result["bits_per_pixel"], vqvae.quantizer.codes)
+    rates["prior"] = prior_result["bits_per_pixel"]
+rate = list(rates.values())[-1]
+base, codecs = stages.evaluate_baselines(slices, scores, rates)
 
 # %%
 rows = [
-    (draw.NAMES[name], f"{b['ssim']:.3f}", f"{b['ssim_foreground']:.3f}", f"{b['psnr']:.1f}",
+    (NAMES[name], f"{b['ssim']:.3f}", f"{b['ssim_foreground']:.3f}", f"{b['psnr']:.1f}",
+     f"{b['bits_per_pixel_payload']:.3f}" if "bits_per_pixel" in b else "–",
      f"{b['bits_per_pixel']:.3f}" if "bits_per_pixel" in b else "–")
     for name, b in base.items()
 ]  # fmt: skip
@@ -91,7 +89,8 @@ digits = {"ssim": 3, "ssim_foreground": 3, "psnr": 1}
 own = ["{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=d, **result[score]) for score, d in digits.items()]
 counts = slices.counts()["test"]
 figures.table(
-    ("", "SSIM", "foreground SSIM", "PSNR (dB)", "bits per pixel"), [*rows, ("this VQ-VAE", *own, f"{rate:.3f}")],
+    ("", "SSIM", "foreground SSIM", "PSNR (dB)", "bits per pixel", "with the container"),
+    [*rows, ("this VQ-VAE", *own, f"{rate:.3f}", "–")],
     f"On {counts['images']} slices of {counts['people']} test people; codecs at the setting nearest this model's rate",
 )  # fmt: skip
 
@@ -99,7 +98,8 @@ figures.table(
 # *What to look for.* The grey bars put the scores in their place. A black image, the mean brain and another person's
 # slice score well above zero without knowing anything about the slice: only what lies beyond them was achieved. The
 # codecs, general-purpose and untrained, are the strong rivals. Each is set to come as near to this model's rate as
-# it can: on small images some cannot go so low, and spend more.
+# it can, without the bytes of its container, since the model's rate counts none either: on small images some cannot go
+# so low, and spend more.
 
 # %%
 figures.show(
@@ -107,27 +107,34 @@ figures.show(
     "SSIM and foreground SSIM on test people: predictions without a model, image codecs with their bits per pixel, "
     "and this VQ-VAE with its interval over people.",
     f"This VQ-VAE: SSIM {result['ssim']['mean']:.3f}, foreground SSIM {result['ssim_foreground']['mean']:.3f}. "
-    + ", ".join(f"{draw.NAMES[name]} {b['ssim']:.3f}" for name, b in base.items()),
+    + ", ".join(f"{NAMES[name]} {b['ssim']:.3f}" for name, b in base.items()),
 )  # fmt: skip
 
 # %% [markdown]
 # ### What a value of SSIM means
 #
-# Tables that call an SSIM above 0.5 "good" do harm: on slices like these the mean image may pass it. *What to look
-# for.* Left to right on one axis: what knows nothing of the slice, then the same slice of another person, then the
-# slice itself, blurred more and more strongly. Blur of σ = 1 is hardly visible, σ = 3 loses every gyrus. Where this
-# model stands among them is what its score means.
+# No value of SSIM is good by itself: on slices like these the mean image may pass 0.5. *What to look for.* On one axis:
+# guesses that know nothing of the slice, the same place in another person, and the slice itself, blurred more and more.
+# Where this model stands among them is what its score means. Below, the same for one slice, in pictures: compare what
+# you see with the two scores above each.
 
 # %%
 classes, tissue = evaluation.tissues(study, slices, inputs)
-parts_of_score = evaluation.reconstruction(study, slices, inputs, outputs, scores, classes, base)
+parts_of_score = evaluation.reconstruction(study, slices, inputs, outputs, scores, classes, base, tissue["classes"])
 points = parts_of_score["scale"]
-figures.show(
+display(figures.show(
     study, "ssim-scale", draw.scale(points, result),
     "What stands on the axis of SSIM, and of foreground SSIM, on the test slices; the blue dot is this VQ-VAE.",
     f"SSIM of the mean image {points['mean_image']['ssim']:.2f}, of another person "
     f"{points['another_person']['ssim']:.2f}, of the slice blurred by one pixel {points['blur_1']['ssim']:.2f}, "
     f"of this model {result['ssim']['mean']:.2f}.",
+))  # fmt: skip
+display(figures.points(conclusions.on_the_scale(points, result)))
+pictures = evaluation.compared(slices, inputs, outputs, scores)
+figures.show(
+    study, "ssim-strip", draw.strip(pictures),
+    "A test slice of median foreground SSIM, and what else could stand for it, from the highest SSIM to the lowest.",
+    "; ".join(f"{name.replace('_', ' ')} {judged['ssim']:.3f}" for name, (_, judged) in pictures.items()),
 )  # fmt: skip
 
 # %% [markdown]
@@ -135,20 +142,31 @@ figures.show(
 #
 # A better score is easy to buy with more codes. So quality belongs beside its price, in bits per pixel. A model without
 # prior pays $\log_2 K$ bits for each code; with the prior's code lengths, fewer, at the same quality (an arithmetic
-# coder would really reach them). The codecs' files carry headers; on small slices these are a good part of the file, so
-# the dotted lines leave them out. Decoder and codebook are not counted: they are sent once, not with every slice.
+# coder would really reach them). The codecs' files carry headers; on small slices these are a good part of the file,
+# and the dotted lines count them. The solid ones do not, as this model's rate does not. Decoder and codebook are not
+# counted either: they are sent once, not with every slice.
 #
-# *What to look for.* The star, above and to the left of all curves, or not.
+# *What to look for.* A solid curve that passes above a mark of this model: a codec that does better at that price.
 
 # %%
-entropy = rate if prior is not None else None
-curves = evaluation.rate_distortion(study, inputs, scores, result["bits_per_pixel"], entropy)
-figures.show(
+curves, count = evaluation.rate_distortion(study, inputs, scores, rates["fixed_length"], rates.get("prior"))
+verdict = conclusions.against_codecs(codecs, rates, result)
+display(figures.show(
     study, "rate-distortion", draw.rate_distortion(curves),
     "SSIM and foreground SSIM over bits per pixel: codecs at nine qualities, with and without their containers, and "
-    "this VQ-VAE with fixed-length codes and with the prior's code length. All on the same test slices.",
-    f"This model at {rate:.3f} bits per pixel: SSIM {curves[-1]['ssim']:.3f}, "
-    f"foreground SSIM {curves[-1]['ssim_foreground']:.3f}.",
+    f"this VQ-VAE with fixed-length codes{' and with the prior' * (prior is not None)}. On {count} of the test slices, "
+    "evenly spaced.",
+    " ".join(verdict),
+))  # fmt: skip
+display(figures.points([*verdict, *conclusions.black_turned_grey(curves)]))
+rows = [
+    (f"{NAMES[name]}, {conclusions.RATES[which]}", f"{codec['bits_per_pixel_payload']:.3f}",
+     *("{mean:+.{d}f} ({low:+.{d}f} to {high:+.{d}f})".format(d=d, **codec["lead"][s]) for s, d in digits.items()))
+    for which, some in codecs.items() for name, codec in some.items()
+]  # fmt: skip
+figures.table(
+    ("", "bits per pixel", "SSIM", "foreground SSIM", "PSNR (dB)"), rows,
+    "This VQ-VAE's score minus the codec's on the same test slices, with intervals over people",
 )  # fmt: skip
 
 # %% [markdown]
@@ -160,12 +178,15 @@ figures.show(
 
 # %%
 reference = dict(zip(("ssim", "ssim_foreground"), metrics.ssim(inputs, baselines.position_means(slices)), strict=True))
-figures.show(
-    study, "scores-by-position", draw.by_position(slices.position[test], scores, reference),
-    "Scores over the slice position, from the lowest to the highest slice, and what the mean training image of the "
-    "same position scores.",
-    "Two curves of SSIM over slice position, above the dashed curves of the mean image.",
-)  # fmt: skip
+places = parts_of_score["positions"]
+if len(places) > 1:
+    display(figures.show(
+        study, "scores-by-position", draw.by_position(slices.position[test], scores, reference),
+        "Scores over the slice position, from the lowest to the highest slice, beside what the mean training image of "
+        "the same position scores.",
+        "; ".join(f"foreground SSIM {places[place]:.3f} at position {place}"
+                  for place in (min(places, key=places.get), max(places, key=places.get))),
+    ))  # fmt: skip
 
 # %%
 rows = [(name, f"{100 * found['share']:.1f}%", "{mean:.3f} ({low:.3f}–{high:.3f})".format(**found["ssim"]),
@@ -173,9 +194,9 @@ rows = [(name, f"{100 * found['share']:.1f}%", "{mean:.3f} ({low:.3f}–{high:.3
 agreement = ", ".join(f"{name} {value:.2f}" for name, value in tissue.get("dice", {}).items())
 display(figures.table(
     ("tissue", "of the pixels", "SSIM", "mean absolute error"), rows,
-    f"By tissue, from {tissue['source']}" + f" (a rule by grey levels has Dice {agreement})" * bool(agreement),
+    f"By tissue, from {tissue['source']}" + f" (a rule by grey levels has Dice {agreement})" * bool(agreement)
+    + f"; masks know the brain alone, and what is lit around it is {evaluation.SKULL}" * bool(agreement),
 ))  # fmt: skip
-digits = {"ssim": 3, "ssim_foreground": 3, "psnr": 1}
 rows = [(label, found["people"], *("{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=d, **found[name])
                                    for name, d in digits.items()))
         for label, found in parts_of_score["labels"].items()]  # fmt: skip
@@ -189,12 +210,12 @@ if len(rows) > 1:
 # %%
 order = np.argsort(np.nan_to_num(scores["ssim_foreground"], nan=1.0), kind="stable")
 middle = len(order) // 2
-chosen = np.concatenate([order[:3], order[middle - 1 : middle + 2], order[-3:]])[: len(order)]
+chosen = np.concatenate([order[:2], order[middle - 1 : middle + 1], order[-2:]])[: len(order)]
 titles = [f"{slices.person[test][i]}, {slices.position[test][i]}\n{scores['ssim_foreground'][i]:.3f}" for i in chosen]
 figures.show(
     study, "extremes", draw.extremes(inputs[chosen], outputs[chosen], titles),
-    "The three worst, three median and three best test slices by foreground SSIM (person, position and score above), "
-    "their reconstructions and absolute errors.",
+    "The two worst, two median and two best test slices by foreground SSIM (person, position and score above), their "
+    "reconstructions and absolute errors, with the mean of each.",
     f"Foreground SSIM from {scores['ssim_foreground'][chosen[0]]:.3f} to {scores['ssim_foreground'][chosen[-1]]:.3f}.",
 )  # fmt: skip
 
@@ -207,20 +228,22 @@ figures.show(
 # code too many.
 
 # %%
-codebook = evaluation.latent(study, slices, vqvae, codes, outputs, classes)
+codebook = evaluation.latent(study, slices, vqvae, codes, outputs, classes, tissue["classes"])
 unused = int((codebook["counts"] == 0).sum())
-figures.show(
+print(conclusions.codebook(result, vqvae.quantizer.codes))
+display(figures.show(
     study, "codebook", draw_codes.codebook(codebook["patches"], codebook["counts"]),
     "Every code as it is decoded where test slices use it, from the most to the least used; its own cell is the "
-    "middle third. Grey: not used.",
+    "middle third." + f" Grey: the {unused} codes that are not used." * bool(unused),
     f"{len(codebook['counts'])} patches, edges and even areas; {unused} codes are not used on test people.",
-)  # fmt: skip
+))  # fmt: skip
 
 # %%
 figures.show(
-    study, "codes-in-place", draw_codes.usage(codebook, evaluation.CLASSES),
-    "The most used codes: what tissue lies under them (in the order of that tissue), at which slice position they "
-    "stand, and how many codes each tissue keeps in even use.",
+    study, "codes-in-place", draw_codes.usage(codebook, tissue["classes"]),
+    f"The {min(draw_codes.SHOWN, len(codebook['counts']) - unused)} most used of {len(codebook['counts'])} codes: what "
+    "tissue lies under each, as a share of its cells (in the order of that tissue); at which slice position it stands, "
+    "as a multiple of an even use; and how many codes each tissue keeps in even use, of all codes.",
     "Shares of tissue under each code, a map of codes over slice position, and the perplexity within each tissue.",
 )  # fmt: skip
 
@@ -230,9 +253,11 @@ figures.show(
 # brains. Between them, edges may break up.
 
 # %%
+ends, where = slices.person[codebook["pair"]], slices.position[codebook["pair"][0]]
+place = f"at one position ({where})" if where >= 0 else "of different people"
 figures.show(
     study, "interpolation", draw_codes.walk(codebook["walk"]),
-    "From one test person's slice to another's of the same position: the encoder's outputs mixed, quantised and "
+    f"From {ends[0]} to {ends[1]}, the two most unlike test slices {place}: the encoder's outputs mixed, quantised and "
     "decoded (above), and the pixels mixed (below).",
     f"{codebook['walk'].shape[1]} steps between two slices, in two rows.",
 )  # fmt: skip
@@ -457,17 +482,18 @@ if likelihood is not None:
     spans = {"codes": "codes, by the prior", "pixels_given_codes": "pixels, given the codes",
              "bits_per_pixel": "together, the bound"}  # fmt: skip
     rows = [(label, "{mean:.3f} ({low:.3f}–{high:.3f})".format(**likelihood[part])) for part, label in spans.items()]
-    rows += [(f"{draw.NAMES[name]}, without loss", f"{bits:.3f}") for name, bits in likelihood["lossless"].items()]
+    rows += [(f"{NAMES[name]}, without loss", f"{bits:.3f}") for name, bits in likelihood["lossless"].items()]
     display(figures.table(("", "bits per pixel"), rows, "The test slices without loss"))
 
 # %% [markdown]
 # ## The record
 #
-# All figures go to `metrics.json`, with what they were made with.
+# All figures go to `metrics.json`, with what they were made with. The summary at the top of the report is written from
+# them.
 
 # %%
 seconds = {"vqvae": summary["seconds"], "evaluation": round(time.monotonic() - began, 1)}
-parts = {}
+parts = {"codecs": codecs}
 if prior is not None:
     seconds["prior"] = prior_summary["seconds"]
     samples = {
@@ -477,26 +503,33 @@ if prior is not None:
         "pair_ms_ssim": judged["pair_ms_ssim"], "memorised_fraction": memory["memorised_fraction"],
         **({"position_agreement": right_place} if prior.slices else {}),
     }  # fmt: skip
-    parts = {"prior": prior_result, "samples": samples, "likelihood": likelihood}
-document = stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
-figures.table(
-    ("", "images", "people"), [(split, c["images"], c["people"]) for split, c in slices.counts().items()], "Data"
-)
+    parts |= {"prior": prior_result, "samples": samples, "likelihood": likelihood}
+stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
+found = conclusions.documents(study)
+figures.points(conclusions.summary(study.recipe, found), "vq-summary")
 
 # %% [markdown]
-# ## What next, and why not a GAN
+# ## What went wrong
 #
-# *What went wrong* stands in the sections above: the tissue that is served worst, the worst slices, what gives samples
-# away. What to try, in the order of what it promises: more people, since a prior that has learned its training people
-# by heart gains nothing from more layers; a second, coarser grid of codes, so that the outline is settled before the
-# details (VQ-VAE-2, [arXiv 1906.00446](https://arxiv.org/abs/1906.00446)); a prior with attention (`name: snail`), with
-# more time to train than the others need.
+# The weakest figures of this report, by name, from the sections above.
+
+# %%
+figures.points(conclusions.went_wrong(found))
+
+# %% [markdown]
+# ## What to try next, and why not a GAN
 #
-# *Why not a GAN?* An adversarial loss would sharpen the decoder, and the classifier above would find samples harder to
-# tell. But it sharpens by inventing: texture that no scanner saw, in places where a reader looks for lesions. A GAN has
-# no likelihood, so that neither the ladder of notebook 3, nor the gap between training and unseen people, nor the bound
-# above could be stated, and people whom it never draws would go unnoticed. On slices of patients, a reconstruction that
-# is visibly smooth is the honest kind of wrong.
+# Each of these answers one of the faults above; none has been tried here unless it says so.
+
+# %%
+figures.points(conclusions.next_steps(found))
+
+# %% [markdown]
+# *Why not a GAN?* One of the published systems wished for one. An adversarial loss would sharpen the decoder, by
+# inventing: texture that no scanner saw, in places where a reader looks for lesions. A GAN has no likelihood, so that
+# neither the ladder of notebook 3, nor the gap between training and unseen people, nor the bound above could be stated,
+# and people whom it never draws would go unnoticed. On slices of patients, a reconstruction that is visibly smooth is
+# the honest kind of wrong.
 
 # %% [markdown]
 # ## Key to the blind panel

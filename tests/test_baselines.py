@@ -78,12 +78,27 @@ def test_the_setting_is_the_one_nearest_the_rate():
     pixels = 64 * 64
 
     def rate(quality):
-        return np.mean([baselines.compress(image, "jpeg", quality)[0] for image in images]) * 8 / pixels
+        return np.mean([baselines.compress(image, "jpeg", quality)[1] for image in images]) * 8 / pixels
 
     rates = np.array([rate(quality) for quality in range(1, 96)])
     wanted = float(rates[39]) + 1e-6
-    found = baselines.codec(images, "jpeg", wanted)
-    assert abs(found["bits_per_pixel"] - wanted) == pytest.approx(np.abs(rates - wanted).min(), abs=1e-9)
-    assert found["bits_per_pixel_payload"] < found["bits_per_pixel"]
-    assert baselines.codec(images, "jpeg", 0.0)["quality"] == 1
-    assert baselines.codec(images, "jpeg", 99.0)["quality"] == 95
+    quality = baselines.setting(images, "jpeg", wanted)
+    assert abs(rates[quality - 1] - wanted) == pytest.approx(np.abs(rates - wanted).min(), abs=1e-9)
+    assert baselines.setting(images, "jpeg", 0.0) == 1
+    assert baselines.setting(images, "jpeg", 99.0) == 95
+
+
+def test_a_lead_is_the_paired_difference():
+    """A model that is the codec itself, with 0.1 added to one person's SSIM, leads by that person's share."""
+    images = slices(64).images[12:]
+    people = np.repeat(["a", "b", "c"], 2)
+    each = baselines.at_quality(images, "jpeg", baselines.setting(images, "jpeg", 1.0))
+    assert (each["bits_per_pixel_payload"] < each["bits_per_pixel"]).all()
+    own = {name: each[name].copy() for name in ("ssim", "ssim_foreground", "psnr")}
+    own["ssim"][people == "b"] += 0.1
+    found = baselines.codecs(images, 1.0, own, people)["jpeg"]
+    assert found["lead"]["ssim"]["mean"] == pytest.approx(0.1 / 3)
+    assert found["lead"]["ssim"]["low"] == pytest.approx(0) and found["lead"]["ssim"]["high"] <= 0.1 + 1e-9
+    assert found["lead"]["psnr"] == pytest.approx({"mean": 0, "low": 0, "high": 0})
+    assert found["ssim"] == pytest.approx(each["ssim"].mean())
+    assert found["bits_per_pixel_payload"] == pytest.approx(each["bits_per_pixel_payload"].mean())

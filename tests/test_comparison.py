@@ -36,7 +36,8 @@ def metrics(name, ssim, prior=True):
     }  # fmt: skip
     if prior:
         document["prior"] = {
-            "name": "pixelcnn", "bits_per_code": {"train": 3.0, "validation": 3.1, "test": 3.3}, "bits_per_pixel": 0.2, "parameters": 5,
+            "name": "pixelcnn", "bits_per_pixel": 0.2, "parameters": 5,
+            "bits_per_code": {"train": 3.0, "validation": 3.1, "test": 3.3},
             "baselines_bits_per_code": {"position_unigram": 4.0}, "epochs": {"done": 2, "planned": 2},
         }  # fmt: skip
         document["samples"] = {

@@ -56,7 +56,8 @@ def test_rate_distortion_has_falling_error_and_this_models_points(tmp_path):
     slices, test = people()
     inputs = slices.images[test]
     scores = {name: np.full(len(test), 0.5) for name in ("ssim", "ssim_foreground", "psnr")}
-    rows = evaluation.rate_distortion(SimpleNamespace(evaluation=tmp_path), inputs, scores, 0.5, 0.2)
+    rows, count = evaluation.rate_distortion(SimpleNamespace(evaluation=tmp_path), inputs, scores, 0.5, 0.2)
+    assert count == len(test)
     webp = [row for row in rows if row["codec"] == "webp"]
     assert len(webp) == len(evaluation.QUALITIES) and webp[-1]["ssim"] > webp[0]["ssim"]
     assert all(row["bits_per_pixel_payload"] < row["bits_per_pixel"] for row in webp)
@@ -111,4 +112,49 @@ def test_latent_counts_and_patches(tmp_path, model):
         np.testing.assert_allclose(found["patches"][code][4:8, 4:8], code / 4)
     assert np.isnan(found["patches"][found["counts"] == 0]).all()
     assert found["walk"].shape == (2, 3, 32, 32, 1)
-    np.testing.assert_allclose(found["walk"][0, 0], outputs[len(test) // 2], atol=1e-6)
+    first = int(np.flatnonzero(test == found["pair"][0])[0])
+    np.testing.assert_allclose(found["walk"][0, 0], outputs[first], atol=1e-6)
+
+
+def test_the_walk_is_between_the_two_most_unlike_people_of_a_position():
+    slices, test = people(count=4)
+    pixels = slices.images[test].reshape(len(test), -1).astype(float)
+    distance = np.sqrt(((pixels[:, None] - pixels[None]) ** 2).sum(axis=-1))
+    distance[slices.position[test][:, None] != slices.position[test]] = -1
+    a, b = np.unravel_index(distance.argmax(), distance.shape)
+    found = evaluation.apart(slices, test)
+    assert set(found) == {test[a], test[b]} and len(set(slices.person[found])) == 2
+    one = test[slices.person[test] == slices.person[test][0]]
+    assert set(slices.person[evaluation.apart(slices, one)]) == {slices.person[test][0]}
+    nowhere = slices.__class__(
+        slices.images, slices.person, np.full(len(slices), -1), slices.label, slices.split, slices.source
+    )
+    assert len(set(slices.person[evaluation.apart(nowhere, test)])) == 2
+
+
+def test_what_else_could_stand_for_a_slice():
+    slices, test = people()
+    inputs = slices.images[test]
+    outputs = inputs.astype(np.float32) / 255
+    scores = {"ssim_foreground": np.linspace(0.5, 0.9, len(test))}
+    scores["ssim_foreground"][0] = np.nan
+    found = evaluation.compared(slices, inputs, outputs, scores)
+    middle = (len(test) - 1) // 2 + 1
+    np.testing.assert_array_equal(found["slice"][0], inputs[middle] / 255.0)
+    assert list(found)[:2] == ["slice", "this VQ-VAE"] and found["this VQ-VAE"][1]["ssim"] == pytest.approx(1)
+    assert found["blur_1"][1]["ssim"] > found["blur_2"][1]["ssim"] > found["blur_3"][1]["ssim"]
+    ordered = [judged["ssim"] for _, judged in found.values()]
+    assert ordered == sorted(ordered, reverse=True) and len(found) == 8
+
+
+def test_what_is_lit_outside_the_masks_is_skull(monkeypatch):
+    slices, test = people()
+    inputs = slices.images[test]
+    found = np.zeros(inputs.shape[:3], np.uint8)
+    found[:, 16:, :] = 2
+    monkeypatch.setattr(masks, "tissues", lambda *_: found)
+    classes, about = evaluation.tissues(None, slices, inputs)
+    lit = inputs[..., 0] / 255 > metrics.FOREGROUND
+    assert about["source"] == "masks" and about["classes"][4] == evaluation.SKULL
+    assert (classes[:, 16:] == 2).all()
+    np.testing.assert_array_equal(classes[:, :16], np.where(lit[:, :16], 4, 0))

@@ -99,7 +99,7 @@ def test_anatomy_of_a_drawn_head():
     found = generation.anatomy(classes)
     assert found["ventricles"][0] == pytest.approx(areas[5] / areas[28])
     assert found["white matter"][0] == pytest.approx((areas[18] - areas[5]) / areas[28])
-    assert found["csf"][0] == pytest.approx((areas[28] - areas[25] + areas[5]) / areas[28])
+    assert found["cerebrospinal fluid"][0] == pytest.approx((areas[28] - areas[25] + areas[5]) / areas[28])
     assert all(values[1] == 0 for values in found.values())
 
 

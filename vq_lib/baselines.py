@@ -1,6 +1,7 @@
 """What any score has to beat: predictions without a model, and image codecs at the same rate."""
 
 import contextlib
+import functools
 import io
 import struct
 
@@ -49,15 +50,15 @@ def nearest(queries, references):
     return index, distance
 
 
-def position_means(slices, size_of=None):
-    """The mean training image of each test slice's own position: float32, (n_test, H, W, C) in [0, 1]."""
-    train, test = slices.where("train"), slices.where("test")
-    means = {}
-    for position in np.unique(slices.position[test]):
-        rows = train[slices.position[train] == position]
+def position_means(slices, rows=None):
+    """The mean training image of the own position of `rows`, or the test slices: float32 (n, H, W, C) in [0, 1]."""
+    train, rows = slices.where("train"), slices.where("test") if rows is None else rows
+    average = {}
+    for position in np.unique(slices.position[rows]):
+        there = train[slices.position[train] == position]
         # A position that no training person has falls back to the mean of all of them.
-        means[position] = mean(slices.images, rows if rows.size else train)
-    return np.stack([means[p] for p in slices.position[test]]).astype(np.float32)
+        average[position] = mean(slices.images, there if there.size else train)
+    return np.stack([average[p] for p in slices.position[rows]]).astype(np.float32)
 
 
 def predictions(slices):
@@ -88,13 +89,7 @@ def kept(study, slices):
 
 def scores(inputs, outputs):
     """Means over the images: `{ssim, ssim_foreground, psnr}`."""
-    plain, foreground = metrics.ssim(inputs, outputs)
-    scores = {
-        "ssim": plain.mean(),
-        "ssim_foreground": np.nanmean(foreground),
-        "psnr": metrics.psnr(inputs, outputs).mean(),
-    }
-    return {name: float(value) for name, value in scores.items()}
+    return means(metrics.scores(inputs, outputs))
 
 
 def compress(image, codec, quality):
@@ -126,33 +121,41 @@ def _payload(content, codec):
     return len(content)
 
 
-def codec(images, name, bits_per_pixel):
-    """A codec's scores at the quality setting, of 1 to 95, whose rate is nearest `bits_per_pixel`.
+def setting(images, name, bits_per_pixel):
+    """The quality setting of a codec, 1 to 95, whose payload is nearest `bits_per_pixel`.
 
-    The setting is found by bisection on at most 64 of the images (a file grows with its quality), then all are scored.
-
-    Returns:
-        `{ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload, quality}`.
+    The payload and not the file: a model's rate counts no container either, and this is the stricter comparison. Found
+    by bisection (a payload grows with its quality) on at most 64 of the images, evenly spaced.
     """
     pixels = images.shape[1] * images.shape[2]
     few = images[:: max(len(images) // 64, 1)]
 
+    @functools.cache
     def rate(quality):
-        return np.mean([compress(image, name, quality)[0] for image in few]) * 8 / pixels
+        return np.mean([compress(image, name, quality)[1] for image in few]) * 8 / pixels
 
     low, high = 1, 95
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if rate(middle) < bits_per_pixel else (low, middle)
-    return at_quality(images, name, min((low, high), key=lambda q: abs(rate(q) - bits_per_pixel)))
+    return min((low, high), key=lambda quality: abs(rate(quality) - bits_per_pixel))
 
 
 def at_quality(images, name, quality):
-    """A codec's scores and rates at one quality setting, as `codec` returns them."""
+    """A codec's scores and rates at one quality setting, for each image.
+
+    Returns:
+        `{ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload: (N,)}`.
+    """
     pixels = images.shape[1] * images.shape[2]
     sizes, payloads, decoded = zip(*(compress(image, name, quality) for image in images), strict=True)
-    rates = {"bits_per_pixel": np.mean(sizes) * 8 / pixels, "bits_per_pixel_payload": np.mean(payloads) * 8 / pixels}
-    return {**scores(images, np.stack(decoded)), **{k: float(v) for k, v in rates.items()}, "quality": quality}
+    return {**metrics.scores(images, np.stack(decoded)), "bits_per_pixel": np.array(sizes) * 8 / pixels,
+            "bits_per_pixel_payload": np.array(payloads) * 8 / pixels}  # fmt: skip
+
+
+def means(values):
+    """`{name: (N,)}` → `{name: mean}`, images without foreground left out of the foreground's mean."""
+    return {name: float(np.nanmean(some)) for name, some in values.items()}
 
 
 def available():
@@ -161,9 +164,25 @@ def available():
     return [name for name in CODECS if name.upper() in Image.SAVE]
 
 
-def codecs(images, bits_per_pixel):
-    """`codec` for each one `available`."""
-    return {name: codec(images, name, bits_per_pixel) for name in available()}
+def codecs(images, bits_per_pixel, scores, people):
+    """Every codec that is `available`, at the setting nearest a rate, and this model's lead on it.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        bits_per_pixel: the model's rate.
+        scores: the model's, `{ssim, ssim_foreground, psnr: (N,)}`. people: (N,), whom an image is of.
+
+    Returns:
+        `{codec: {ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload, quality, lead}}`; `lead` has, for
+        each score, `{mean, low, high}` of model minus codec on the same images, a paired bootstrap over people.
+    """
+    found = {}
+    for name in available():
+        quality = setting(images, name, bits_per_pixel)
+        each = at_quality(images, name, quality)
+        lead = {score: metrics.interval(values - each[score], people) for score, values in scores.items()}
+        found[name] = {**means(each), "quality": quality, "lead": lead}
+    return found
 
 
 def lossless(images):

@@ -84,14 +84,13 @@ def _read(paths, model):
 
 
 def _quality(paths, model, people):
-    """Images, their codes and reconstructions, and `(plain, foreground, psnr)` of each."""
+    """The reconstructions, `{score: (N,)}`, and their summary as `metrics.json` has it."""
     from vq_lib import metrics
 
     images = _read(paths, model)
     codes = model.encode(images)
     outputs = model.decode(codes)
-    scores = dict(zip(("ssim", "ssim_foreground"), metrics.ssim(images, outputs), strict=True))
-    scores["psnr"] = metrics.psnr(images, outputs)
+    scores = metrics.scores(images, outputs)
     size = model.quantizer.codes
     foreground = codes[metrics.foreground_cells(images, model.grid)]
     summary = {

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
 
 from vq_lib import baselines, files, generation, memorisation, metrics, sampling
 from vq_lib.autoencoder import receptive_field
@@ -12,6 +13,8 @@ from vq_lib.data import masks
 from vq_lib.grain import Grain
 
 CLASSES = ("background", *generation.TISSUES)
+SKULL = "skull and scalp"  # masks know the brain alone: what is lit around it is a class of its own
+BLURS = (1, 2, 3)  # standard deviations in pixels
 QUALITIES = (1, 5, 10, 20, 30, 45, 60, 75, 90)  # of the codecs' curves
 TEMPERATURES = (0.7, 0.85, 1.15)  # beside the recipe's own
 
@@ -31,37 +34,41 @@ def tissues(study, slices, inputs):
     """Tissue of every pixel of the test slices, from masks where they lie beside the images, else by grey level.
 
     Returns:
-        classes, uint8 (n, H, W) as `CLASSES`, and `{"source": "masks" or "grey levels", "thresholds", "dice"}`; the
-        last is how well the rule by grey level agrees with masks, where there are any, for each tissue (Dice).
+        classes, uint8 (n, H, W), and `{"classes", "source", "thresholds", "dice"}`: the classes' names (`CLASSES`, and
+        with masks `SKULL`), "masks" or "grey levels", and how well the rule by grey level agrees with masks, where
+        there are any, for each tissue (Dice).
     """
     train = _spread(slices.where("train"), 200)
     thresholds = generation.tissue_thresholds(np.asarray(slices.images[train]))
     by_rule, found = generation.tissues(inputs, thresholds), masks.tissues(study, slices, slices.where("test"))
-    about: dict[str, Any] = {"source": "grey levels" if found is None else "masks", "thresholds": list(thresholds)}
+    about: dict[str, Any] = {"classes": CLASSES, "source": "grey levels", "thresholds": list(thresholds)}
     if found is None:
         return by_rule, about
+    about.update(classes=(*CLASSES, SKULL), source="masks")
     about["dice"] = {
         name: float(2 * ((found == k) & (by_rule == k)).sum() / ((found == k).sum() + (by_rule == k).sum()))
         for k, name in enumerate(generation.TISSUES, 1)
     }
-    return found, about
+    lit = metrics.unit(inputs, "inputs").max(axis=-1) > metrics.FOREGROUND
+    return np.where((found == 0) & lit, len(CLASSES), found).astype(np.uint8), about
 
 
-def reconstruction(study, slices, inputs, outputs, scores, classes, base):
-    """`reconstruction.json`: scores by tissue and by label, and what stands on the axis of SSIM beside this model.
+def reconstruction(study, slices, inputs, outputs, scores, classes, base, names=CLASSES):
+    """`reconstruction.json`: scores by tissue, label, person and position, and what else stands on the axis of SSIM.
 
     Args:
-        scores: `{name: (n,)}` of the test slices. classes: tissues (n, H, W). base: `metrics.json`'s `baselines`.
+        scores: `{name: (n,)}` of the test slices. classes: tissues (n, H, W), with their names.
+        base: `metrics.json`'s `baselines`.
     """
     test = slices.where("test")
     people, labels = slices.person[test], slices.label[test]
-    similarity = metrics.ssim_by_class(inputs, outputs, classes, len(CLASSES))
+    similarity = metrics.ssim_by_class(inputs, outputs, classes, len(names))
     error = np.abs(inputs / 255.0 - outputs).mean(axis=-1)
-    shares = [(classes == k).mean(axis=(1, 2)) for k in range(len(CLASSES))]
+    shares = [(classes == k).mean(axis=(1, 2)) for k in range(len(names))]
     by_tissue = {
         name: {"ssim": metrics.interval(similarity[:, k], people), "share": float(shares[k].mean()),
                "absolute_error": float(error[classes == k].mean())}
-        for k, name in enumerate(CLASSES) if shares[k].any()
+        for k, name in enumerate(names) if shares[k].any()
     }  # fmt: skip
     by_label = {
         label: {**{name: metrics.interval(values[labels == label], people[labels == label])
@@ -70,12 +77,46 @@ def reconstruction(study, slices, inputs, outputs, scores, classes, base):
     }  # fmt: skip
     scale = {name: base[name] for name in ("zeros", "mean_image", "position_mean", "nearest_training")}
     scale["another_person"] = baselines.scores(inputs, inputs[another_person(slices, test)])
-    for sigma in (1, 2, 3):
-        blurred = gaussian_filter(inputs.astype(np.float32) / 255, (0, sigma, sigma, 0))
-        scale[f"blur_{sigma}"] = baselines.scores(inputs, blurred)
-    document = {"tissues": by_tissue, "labels": by_label, "scale": scale}
+    for sigma in BLURS:
+        scale[f"blur_{sigma}"] = baselines.scores(inputs, _blurred(inputs, sigma))
+    document = {
+        "tissues": by_tissue, "labels": by_label, "scale": scale,
+        **{name: _foreground_by(groups, scores["ssim_foreground"])
+           for name, groups in (("people", people), ("positions", slices.position[test]))},
+    }  # fmt: skip
     files.write_json(study.evaluation / "reconstruction.json", document)
     return document
+
+
+def _blurred(images, sigma):
+    return gaussian_filter(images.astype(np.float32) / 255, (0, sigma, sigma, 0))
+
+
+def _foreground_by(groups, scores):
+    """Mean foreground SSIM of each group, `{group: mean}`; one whose slices have no foreground is left out."""
+    lit = ~np.isnan(scores)
+    return {str(group): float(scores[lit & (groups == group)].mean()) for group in np.unique(groups[lit])}
+
+
+def compared(slices, inputs, outputs, scores):
+    """One test slice, of median foreground SSIM, and what else could stand for it, by falling SSIM.
+
+    Returns:
+        `{name: ((H, W, C) in [0, 1], {ssim, ssim_foreground, psnr})}`: "slice" itself, "this VQ-VAE", "blur_1" and on,
+        "another_person", "mean_image" and "position_mean".
+    """
+    test = slices.where("test")
+    order = np.argsort(scores["ssim_foreground"])  # NaN, a slice without foreground, comes last
+    chosen = order[np.count_nonzero(~np.isnan(scores["ssim_foreground"])) // 2]
+    one = inputs[chosen : chosen + 1]
+    other = another_person(slices, test)[chosen]
+    found = {"slice": one / 255.0, "this VQ-VAE": outputs[chosen : chosen + 1],
+             **{f"blur_{sigma}": _blurred(one, sigma) for sigma in BLURS},
+             "another_person": inputs[other : other + 1] / 255.0,
+             "mean_image": baselines.mean(slices.images, slices.where("train"))[None].astype(np.float32),
+             "position_mean": baselines.position_means(slices, test[chosen : chosen + 1])}  # fmt: skip
+    judged = {name: (image[0], baselines.scores(one, image)) for name, image in found.items()}
+    return dict(sorted(judged.items(), key=lambda entry: -entry[1][1]["ssim"]))
 
 
 def another_person(slices, rows):
@@ -93,26 +134,28 @@ def another_person(slices, rows):
 def rate_distortion(study, inputs, scores, fixed, entropy=None):
     """`rate-distortion.csv`: JPEG, WebP and AVIF over their quality settings, and this model's points.
 
-    At most 64 test slices, evenly spaced, all points on the same ones.
+    On at most 64 test slices, evenly spaced, since AVIF is slow; all points on the same ones.
 
     Args:
         scores: `{name: (n,)}` of the test slices. fixed: bits per pixel of fixed-length codes. entropy: with the
             prior's code length; None without prior.
 
     Returns:
-        rows of dicts: codec, quality, bits_per_pixel, bits_per_pixel_payload, ssim, ssim_foreground, psnr.
+        rows of dicts: codec, quality, bits_per_pixel, bits_per_pixel_payload, ssim, ssim_foreground, psnr; and the
+        number of slices.
     """
     rows = _spread(np.arange(len(inputs)), 64)
     few, found = inputs[rows], []
     for name in baselines.available():
-        found += [{"codec": name, **baselines.at_quality(few, name, quality)} for quality in QUALITIES]
+        found += [{"codec": name, "quality": quality, **baselines.means(baselines.at_quality(few, name, quality))}
+                  for quality in QUALITIES]  # fmt: skip
     own = {name: float(np.nanmean(values[rows])) for name, values in scores.items()}
     for name, rate in (("fixed-length codes", fixed), ("prior's code length", entropy)):
         if rate is not None:
             found.append({"codec": name, "quality": "", **own, "bits_per_pixel": rate, "bits_per_pixel_payload": rate})
     header = ("codec", "quality", "bits_per_pixel", "bits_per_pixel_payload", "ssim", "ssim_foreground", "psnr")
     files.write_csv(study.evaluation / "rate-distortion.csv", header, [[row[name] for name in header] for row in found])
-    return found
+    return found, len(rows)
 
 
 def grain(study, slices, vqvae, codes):
@@ -285,13 +328,32 @@ def panel(study, inputs, images, count=12):
     return mixed, is_new
 
 
-def latent(study, slices, vqvae, codes, outputs, classes, steps=7):
+def apart(slices, rows):
+    """The two of `rows` that are most unlike, of different people at one position (of one person, if there is but one).
+
+    Where positions are not known, all slices count as of one. Unlike is the Euclidean distance of thumbnails.
+    """
+    people, position = slices.person[rows], slices.position[rows]
+    thumbnails, best, pair = baselines.thumbnails(slices.images, rows=rows), -1.0, rows[[0, 0]]
+    for place in np.unique(position):
+        here = _spread(np.flatnonzero(position == place), 500)
+        distance = cdist(thumbnails[here], thumbnails[here])
+        if np.unique(people).size > 1:
+            distance[people[here][:, None] == people[here]] = -1
+        if distance.max() > best:
+            best = distance.max()
+            pair = rows[here[list(np.unravel_index(distance.argmax(), distance.shape))]]
+    return pair
+
+
+def latent(study, slices, vqvae, codes, outputs, classes, names=CLASSES, steps=7):
     """`latent.npz`: each code as it is decoded in its places, where codes are used, and a walk between two people.
 
     Returns:
         dict of `patches` (K, 3p, 3p): means of the reconstruction around up to 32 places of each code, p pixels a cell,
-        NaN for a code that the test slices do not use; `counts` (K,); `by_tissue` (4, K) and `by_position` (P, K)
-        counts; `positions` (P,); `walk` (2, steps, H, W, C): between two people's slices, by latents and by pixels.
+        NaN for a code that the test slices do not use; `counts` (K,); `by_tissue` (classes, K) and `by_position` (P, K)
+        counts; `positions` (P,); `pair` (2,): the rows that `apart` finds; `walk` (2, steps, H, W, C): between those
+        two, by latents and by pixels.
     """
     test, size, (height, width) = slices.where("test"), vqvae.quantizer.codes, vqvae.grid
     mine, side = codes[test], outputs.shape[1] // height
@@ -307,11 +369,10 @@ def latent(study, slices, vqvae, codes, outputs, classes, steps=7):
             patches[code] = np.mean(cut, axis=0)
     middle = classes.reshape(len(test), height, side, width, side)[:, :, side // 2, :, side // 2]
     position = slices.position[test]
-    by_tissue = np.stack([np.bincount(mine[middle == k], minlength=size) for k in range(len(CLASSES))])
+    by_tissue = np.stack([np.bincount(mine[middle == k], minlength=size) for k in range(len(names))])
     positions = np.unique(position)
     by_position = np.stack([np.bincount(mine[position == p].ravel(), minlength=size) for p in positions])
-    first = len(test) // 2
-    pair = test[[first, another_person(slices, test)[first]]]
+    pair = apart(slices, test)
     ends = np.asarray(slices.images[pair])
     vectors = np.asarray(vqvae.encoder.predict_on_batch(ends))
     share = np.linspace(0, 1, steps, dtype=np.float32).reshape(-1, 1, 1, 1)
@@ -319,4 +380,4 @@ def latent(study, slices, vqvae, codes, outputs, classes, steps=7):
     grids = ops.convert_to_numpy(vqvae.quantizer.encode(ops.convert_to_tensor(between)))
     walk = np.stack([vqvae.decode(grids), (ends[:1] * (1 - share) + ends[1:] * share) / 255])
     return _save(study, "latent", patches=patches, counts=counts, by_tissue=by_tissue, by_position=by_position,
-                 positions=positions, walk=walk.astype(np.float32))  # fmt: skip
+                 positions=positions, pair=pair, walk=walk.astype(np.float32))  # fmt: skip

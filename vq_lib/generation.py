@@ -19,7 +19,7 @@ def features(images):
     """
     parts = []
     for start in range(0, len(images), 256):
-        grey = metrics._unit(images[start : start + 256], "images").mean(axis=-1)
+        grey = metrics.unit(images[start : start + 256], "images").mean(axis=-1)
         side = grey.shape[1]
         gradient = np.hypot(*np.gradient(grey, axis=(1, 2)))
         power = np.abs(scipy.fft.rfft2(grey)) ** 2
@@ -97,7 +97,7 @@ def _discriminant(x, labels, new):
     return new @ np.linalg.solve(covariance, centres[1] - centres[0])
 
 
-TISSUES = ("csf", "grey matter", "white matter")
+TISSUES = ("cerebrospinal fluid", "grey matter", "white matter")
 
 
 def tissue_thresholds(images):
@@ -146,5 +146,5 @@ def anatomy(classes):
 def _grey(images):
     images = np.asarray(images)
     if images.dtype != np.uint8:
-        images = np.round(metrics._unit(images, "images") * 255)
+        images = np.round(metrics.unit(images, "images") * 255)
     return images.mean(axis=-1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vq_lib.metrics import _unit
+from vq_lib import metrics
 
 LEVELS, SLOPES = 16, 8  # bands of the decoded grey level and of its slope, each pair with a scale of its own
 BLACK = 0.02  # what is decoded darker is background, which has no grain
@@ -27,7 +27,7 @@ class Grain:
     """
 
     def __init__(self, images, decoded):
-        real, mean = (_unit(x, "images").mean(axis=-1) for x in (images, decoded))
+        real, mean = (metrics.unit(x, "images").mean(axis=-1) for x in (images, decoded))
         rest, lit, slope = real - mean, mean > BLACK, _slope(mean)
         self.edges, self.scales = (np.zeros(LEVELS - 1), np.zeros(SLOPES - 1)), np.zeros((LEVELS, SLOPES))
         if lit.any():
@@ -52,7 +52,7 @@ class Grain:
 
     def draw(self, decoded, seed=0):
         """Draws from p(x | z): decoded images (N, H, W, C), uint8 or in [0, 1] → uint8 (N, H, W, C)."""
-        decoded = _unit(decoded, "images")
+        decoded = metrics.unit(decoded, "images")
         mean, rng = decoded.mean(axis=-1), np.random.default_rng(seed)
         scale, drawn = np.where(mean > BLACK, self._scale(mean, _slope(mean)), 0), np.empty(decoded.shape, np.uint8)
         for i in range(len(mean)):

@@ -18,6 +18,7 @@ from vq_lib.names import NAMES
 from vq_lib.study import REPOSITORY, Study
 
 SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
+SUMMARY = '<div class="prose vq-summary">'  # the list that notebook 04 ends on
 # What TensorFlow's C++ writes about itself; what Python warns of is kept, and the executed notebooks keep it all.
 CHATTER = re.compile(
     r"^(?:[IWE]\d{4} \d\d:\d\d|\d{4}-\d\d-\d\d [\d:.]+: [IWE] |"
@@ -46,7 +47,7 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
     judged = study.evaluation / "memorisation.json"
     verdict = read_json(judged, "notebook 04") if "samples" in metrics and judged.exists() else {}
     contents: list[tuple[int, str, str]] = []
-    settings = ""
+    settings = abstract = ""
     for number, notebook in enumerate(executed, 1):
         # papermill puts the values of this run into a cell of its own after the one with the defaults.
         notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
@@ -66,8 +67,12 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
             if any(SETTINGS in table for table in tables):  # shown once: an early notebook's may be out of date by now
                 settings = next(table for table in tables if SETTINGS in table).replace(SETTINGS, "")
                 settings = settings.replace("Settings of this run", "Settings of this report")
+            abstract = next((table for table in tables if SUMMARY in table), abstract)
+            if tables:  # what is shown elsewhere: settings folded away, the summary at the top
                 cell.outputs = [
-                    output for output, table in zip(cell.outputs, tables, strict=True) if SETTINGS not in table
+                    output
+                    for output, table in zip(cell.outputs, tables, strict=True)
+                    if SETTINGS not in table and SUMMARY not in table
                 ]
         notebook.cells[0].metadata["opens"] = f"notebook-{number}"
         notebook.cells[-1].metadata["closes"] = True
@@ -79,6 +84,7 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
         "name": study.name,
         "built": _built(executed),
         "cards": cards(metrics, study.recipe.vqvae.codes),
+        "summary": abstract,
         "warnings": warnings(metrics, verdict),
         "contents": contents,
         "settings": settings,

@@ -10,7 +10,15 @@ FOREGROUND = 0.05  # a pixel of the input brighter than this is foreground
 PSNR_CAP = 100.0  # dB; the PSNR of equal images is infinite
 
 
-def _unit(images, name):
+def unit(images, name):
+    """Images as float32 in [0, 1]: uint8 grey levels are divided by 255, floats are checked; (N, H, W, C) stays.
+
+    Args:
+        name: what an error calls them.
+
+    Raises:
+        ValueError: the shape has not four axes, or floats lie outside [0, 1] by more than rounding.
+    """
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(f"{name} must have shape (N, H, W, C), not {images.shape}")
@@ -36,7 +44,7 @@ def ssim(inputs, outputs):
     Returns:
         Two float64 arrays of shape (N,).
     """
-    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
     if inputs.shape != outputs.shape:
         raise ValueError(f"inputs {inputs.shape} and outputs {outputs.shape} differ in shape")
 
@@ -51,6 +59,9 @@ def ssim(inputs, outputs):
 
 
 def _ssim_map(x, y):
+    # scikit-image's own, and not a third user of the code below, so that a score means what readers can recompute:
+    # `_similarity` keeps the two terms apart for MS-SSIM, and `structure.ssim_map` has a gradient on every backend.
+    # The tests hold each against a library that is not ours.
     return structural_similarity(
         x, y, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1, full=True
     )
@@ -69,16 +80,22 @@ def ssim_by_class(inputs, outputs, classes, count):
         similarity = _ssim_map(x, y)[1].mean(axis=-1)
         return [similarity[mask == k].mean() if (mask == k).any() else np.nan for k in range(count)]
 
-    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
     with ThreadPoolExecutor(2) as pool:
         return np.array(list(pool.map(one, zip(inputs, outputs, classes, strict=True)))).reshape(-1, count)
 
 
 def psnr(inputs, outputs):
     """Peak signal-to-noise ratio of each image in dB, 10 log10(1 / MSE), capped at `PSNR_CAP`; shape (N,)."""
-    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
     error = np.square(inputs.astype(np.float64) - outputs).mean(axis=(1, 2, 3))
     return np.minimum(-10 * np.log10(np.maximum(error, 1e-30)), PSNR_CAP)
+
+
+def scores(inputs, outputs):
+    """`ssim` and `psnr` of each image: `{ssim, ssim_foreground, psnr: (N,)}`, PSNR in dB."""
+    plain, foreground = ssim(inputs, outputs)
+    return {"ssim": plain, "ssim_foreground": foreground, "psnr": psnr(inputs, outputs)}
 
 
 def interval(values, people, draws=2000, seed=0):
@@ -97,13 +114,6 @@ def interval(values, people, draws=2000, seed=0):
     means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return {"mean": float(sums.sum() / counts.sum()), "low": float(low), "high": float(high)}
-
-
-def quality(inputs, outputs, people):
-    """`ssim`, `ssim_foreground` and `psnr` with intervals over people, as `metrics.json` has them."""
-    plain, foreground = ssim(inputs, outputs)
-    scores = {"ssim": plain, "ssim_foreground": foreground, "psnr": psnr(inputs, outputs)}
-    return {name: interval(values, people) for name, values in scores.items()}
 
 
 def perplexity(codes, size):
@@ -188,7 +198,7 @@ def ms_ssim(inputs, outputs, levels=None):
     Returns:
         float64, (N,).
     """
-    inputs, outputs = _unit(inputs, "inputs"), _unit(outputs, "outputs")
+    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
     if inputs.shape != outputs.shape:
         raise ValueError(f"inputs {inputs.shape} and outputs {outputs.shape} differ in shape")
     levels = levels or scales(min(inputs.shape[1:3]))

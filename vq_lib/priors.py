@@ -1,12 +1,11 @@
 """The kinds of prior that a recipe can name."""
 
 from vq_lib.gated import GatedPixelCNN
-from vq_lib.names import NAMES
 from vq_lib.pixelcnn import PixelCNN
 from vq_lib.prior import Prior
 from vq_lib.snail import PixelSNAIL
 
-__all__ = ["KINDS", "NAMES", "Prior", "from_recipe"]
+__all__ = ["KINDS", "Prior", "from_recipe"]
 
 KINDS = {"pixelcnn": PixelCNN, "gated": GatedPixelCNN, "snail": PixelSNAIL}
 SHARED = ("filters", "blocks", "kernel", "head", "head_filters", "embedding", "position", "dropout")

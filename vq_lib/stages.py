@@ -368,8 +368,7 @@ def evaluate_reconstruction(study, slices, vqvae, codes, summary):
     test = slices.where("test")
     inputs, codes, people = np.asarray(slices.images[test]), codes[test], slices.person[test]
     outputs = vqvae.decode(codes)
-    plain, foreground = metrics.ssim(inputs, outputs)
-    scores = {"ssim": plain, "ssim_foreground": foreground, "psnr": metrics.psnr(inputs, outputs)}
+    scores = metrics.scores(inputs, outputs)
     rows = zip(people, slices.position[test], slices.label[test], *(v.tolist() for v in scores.values()), strict=True)
     files.write_csv(study.evaluation / "scores.csv", ("person", "position", "label", *scores), rows)
     size, grid = vqvae.quantizer.codes, vqvae.grid
@@ -388,10 +387,23 @@ def evaluate_reconstruction(study, slices, vqvae, codes, summary):
     return report, outputs, scores
 
 
-def evaluate_baselines(slices, bits_per_pixel):
-    """`metrics.json`'s `baselines`: predictions without a model, and codecs at this rate."""
-    test = np.asarray(slices.images[slices.where("test")])
-    return {**baselines.predictions(slices), **baselines.codecs(test, bits_per_pixel)}
+def evaluate_baselines(slices, scores, rates):
+    """`metrics.json`'s `baselines` and `codecs`: predictions without a model, and codecs at the model's rates.
+
+    Args:
+        scores: `{name: (n,)}` of the test slices.
+        rates: bits per pixel, `{"fixed_length": log2 K per code, "prior": the prior's code length}`, the latter where
+            there is a prior.
+
+    Returns:
+        predictions and codecs at the last of `rates`, as `metrics.json` has them; and `{rate: baselines.codecs}`.
+    """
+    test = slices.where("test")
+    inputs, people = np.asarray(slices.images[test]), slices.person[test]
+    found = {name: baselines.codecs(inputs, rate, scores, people) for name, rate in rates.items()}
+    plain = {codec: {key: value for key, value in entry.items() if key != "lead"}
+             for codec, entry in found[list(rates)[-1]].items()}  # fmt: skip
+    return {**baselines.predictions(slices), **plain}, found
 
 
 def draw_samples(study, slices, vqvae, prior):
@@ -498,8 +510,13 @@ def _seconds_of_compared(study):
             for name in others}  # fmt: skip
 
 
-def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, samples=None, likelihood=None):
-    """Write `metrics.json` and return it; a stage that the recipe leaves out leaves its key out."""
+def write_metrics(study, slices, vqvae, base, seconds, precision, **parts):
+    """Write `metrics.json` and return it.
+
+    Args:
+        parts: `codecs`, `prior`, `samples`, `likelihood`; None, for a stage that the recipe leaves out, leaves its key
+            out.
+    """
     document = {
         "report": study.name,
         "provenance": {
@@ -517,12 +534,7 @@ def write_metrics(study, slices, vqvae, base, seconds, precision, prior=None, sa
         "data": {**slices.counts(), "checks": data_checks(study)},
         "vqvae": vqvae,
         "baselines": base,
+        **{name: part for name, part in parts.items() if part is not None},
     }
-    if prior is not None:
-        document["prior"] = prior
-    if samples is not None:
-        document["samples"] = samples
-    if likelihood is not None:
-        document["likelihood"] = likelihood
     files.write_json(study.metrics, document)
     return document

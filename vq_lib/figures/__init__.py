@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -165,11 +166,21 @@ def paragraphs(*sentences: str) -> Html | None:
     return Html("".join(f"<p>{html.escape(text)}</p>" for text in kept), "\n".join(kept))
 
 
-def points(title: str, sentences: Iterable[str]) -> Html:
-    """A line and a list below it."""
-    kept = list(sentences)
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in kept)
-    return Html(f"<p>{html.escape(title)}</p><ul>{items}</ul>", "\n".join([title, *(f"- {text}" for text in kept)]))
+def points(sentences: Sequence[str | tuple[str, str]], name: str = "", title: str = "") -> Html:
+    """A list of sentences, or of (what about, sentence); what stands in backticks is code.
+
+    Args:
+        name: a further class of the list: "vq-summary" is shown at the top of the report.
+        title: a line above it.
+    """
+    rows = [row if isinstance(row, tuple) else ("", row) for row in sentences]
+    items = ""
+    for about, text in rows:
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+        items += f"<li>{f'<strong>{html.escape(about)}.</strong> ' if about else ''}{text}</li>"
+    above = f"<p>{html.escape(title)}</p>" if title else ""
+    plain = "\n".join([title] * bool(title) + [f"- {about + '. ' if about else ''}{text}" for about, text in rows])
+    return Html(f'<div class="{f"prose {name}".strip()}">{above}<ul>{items}</ul></div>', plain)
 
 
 def warning(text: str) -> Html:

@@ -123,7 +123,7 @@ def findings(found):
     if quiet:
         shown.append(folded(f"{len(quiet)} of {len(found)} checks found nothing.", ", ".join(quiet) + "."))
     if notes:
-        shown.append(points("For information, no fault:", notes))
+        shown.append(points(notes, title="For information, no fault:"))
     return Html("".join(part.markup for part in shown), "\n".join(part.text for part in shown))
 
 

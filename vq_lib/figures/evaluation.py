@@ -6,6 +6,8 @@ from vq_lib import figures
 from vq_lib.figures import COLOURS
 from vq_lib.names import NAMES
 
+STANDS = {**NAMES, "slice": "the slice", "another_person": "another person, same position"}
+
 
 def on_one_axis(baselines, vqvae, rate):
     """SSIM and foreground SSIM of this model and all baselines on one axis each."""
@@ -27,12 +29,18 @@ def on_one_axis(baselines, vqvae, rate):
 
 
 def _with_rate(name, value):
-    rate = value.get("bits_per_pixel")
+    rate = value.get("bits_per_pixel_payload")
     return NAMES[name] if rate is None else f"{NAMES[name]}, {rate:.2f} bpp"
 
 
 def by_position(positions, scores, reference):
-    """SSIM and foreground SSIM over the slice position: mean and spread over people, and the mean image's."""
+    """SSIM and foreground SSIM over the slice position: mean and spread over people, and the mean image's.
+
+    The axis shows this model's range, so that a dip can be seen; a mean image far below it is named in words.
+
+    Args:
+        positions: (n,) int. scores, reference: `{"ssim", "ssim_foreground": (n,)}`, this model's and the mean image's.
+    """
     figure, both = figures.new(9, 3, columns=2)
     places = np.unique(positions)
     for axes, name, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
@@ -42,9 +50,16 @@ def by_position(positions, scores, reference):
         axes.fill_between(places, low, high, color=COLOURS["model"], alpha=0.2, lw=0, label="80% of people")
         axes.plot(places, mean, color=COLOURS["model"], label="this VQ-VAE, mean")
         base = [np.nanmean(reference[name][positions == place]) for place in places]
-        axes.plot(places, base, color=COLOURS["baseline"], ls="--", label="position's mean image")
-        axes.set(title=title, xlabel="slice position", ylim=(0, 1))
-    both[1].legend(loc="lower left", fontsize=8)
+        reach = max(np.nanmax(high) - np.nanmin(low), 1e-3)
+        bottom, top = np.nanmin(low) - 0.35 * reach, np.nanmax(high) + 0.15 * reach
+        axes.set(title=title, xlabel="slice position", ylim=(bottom, min(top, 1)))
+        if max(base) > bottom:
+            axes.plot(places, base, color=COLOURS["baseline"], ls="--", label="position's mean image")
+        else:
+            axes.text(0.02, 0.03, f"below: the position's mean image, {min(base):.2f} to {max(base):.2f}", fontsize=8,
+                      transform=axes.transAxes, color="#55606e")  # fmt: skip
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -75,14 +90,16 @@ def conditioned(rows):
     return figure
 
 
+def _named(name):
+    return f"blurred, σ = {name[5:]} px" if name.startswith("blur_") else STANDS.get(name, name)
+
+
 def scale(points, vqvae):
     """What a value of SSIM and of foreground SSIM means: each point of `{name: scores}` on one axis, named."""
-    names = {**NAMES, "another_person": "another person, same position", **{f"blur_{s}": f"blurred, σ = {s} px"
-             for s in (1, 2, 3)}}  # fmt: skip
     figure, both = figures.new(9, 3.6, rows=2)
     for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "Foreground SSIM"), strict=True):
         own = vqvae[score]
-        marks = [(values[score], names[name], COLOURS["baseline"]) for name, values in points.items()]
+        marks = [(values[score], _named(name), COLOURS["baseline"]) for name, values in points.items()]
         marks = sorted([*marks, (own["mean"], "this VQ-VAE", COLOURS["model"])])
         axes.plot([0, 1], [0, 0], color="#444444", lw=1)
         axes.axvspan(own["low"], own["high"], 0.44, 0.56, color=COLOURS["model"], alpha=0.3, lw=0)
@@ -95,7 +112,8 @@ def scale(points, vqvae):
             axes.plot([value, value], [0, height * 0.9], color=colour, lw=1)
             axes.plot([value], [0], "o", color=colour, ms=5)
             axes.text(value, height, f"{name} {value:.2f}", ha="right" if value > 0.12 else "left", fontsize=8,
-                      va="bottom" if side > 0 else "top", color="#1c2430")  # fmt: skip
+                      va="bottom" if side > 0 else "top", color="#1c2430",
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
         axes.set(xlim=(0, 1), ylim=(-1.7, 1.7), yticks=[], xticks=np.arange(0, 1.01, 0.1))
         axes.set_title(title, loc="left")
         axes.spines["left"].set_visible(False)
@@ -103,17 +121,40 @@ def scale(points, vqvae):
     return figure
 
 
+def strip(pictures):
+    """Pictures side by side, each under its scores, the first the one that all are compared with.
+
+    Args:
+        pictures: `{name: ((H, W, C) in [0, 1], {"ssim", "ssim_foreground"})}`, see `evaluation.compared`.
+    """
+    columns = -(-len(pictures) // 2)
+    figure, axes = figures.new(9.2, 9.2 / columns * 2 + 0.85, rows=2, columns=columns, squeeze=False)
+    for axis in axes.flat[len(pictures) :]:
+        axis.set_axis_off()
+    for axis, (name, (picture, judged)) in zip(axes.flat, pictures.items(), strict=False):
+        figures.image(axis, picture, 1)
+        found = f"\nSSIM {judged['ssim']:.3f}, foreground {judged['ssim_foreground']:.3f}"
+        axis.set_title(_named(name) + ("" if name == "slice" else found), fontsize=8.5,
+                       color=COLOURS["model"] if name == "this VQ-VAE" else "black")  # fmt: skip
+    return figure
+
+
 def extremes(inputs, outputs, titles):
-    """Slices over their reconstructions and error maps, one a column, the errors on one scale."""
+    """Slices over their reconstructions and error maps, one a column, the errors on one scale.
+
+    Args:
+        inputs: uint8 (n, H, W, C). outputs: in [0, 1], of the same shape. titles: n texts.
+    """
     n, error = len(inputs), np.abs(inputs / 255.0 - outputs).mean(axis=-1)
     limit = max(float(np.quantile(error, 0.999)), 1e-3)
-    figure, axes = figures.new(1.05 * n + 0.4, 3.9, rows=3, columns=n, squeeze=False)
+    figure, axes = figures.new(9.2, 26 / n + 0.7, rows=3, columns=n, squeeze=False)
     for i in range(n):
         figures.image(axes[0, i], inputs[i] / 255.0, 1)
         figures.image(axes[1, i], outputs[i], 1)
         axes[2, i].imshow(error[i], cmap="inferno", vmin=0, vmax=limit)
         figures.bare(axes[2, i])
-        axes[0, i].set_title(titles[i], fontsize=7.5)
+        axes[0, i].set_title(titles[i], fontsize=8)
+        axes[2, i].set_xlabel(f"mean {error[i].mean():.4f}", fontsize=8)
     for row, name in enumerate(("slice", "reconstruction", f"error (0 to {limit:.2f})")):
         axes[row, 0].set_ylabel(name, fontsize=8)
     return figure
@@ -131,15 +172,16 @@ def rate_distortion(rows):
         for codec in [name for name in NAMES if any(row["codec"] == name for row in rows)]:
             curve = [row for row in rows if row["codec"] == codec]
             values, colour = [row[score] for row in curve], CODEC_COLOURS[codec]
-            axes.plot([row["bits_per_pixel"] for row in curve], values, color=colour, marker=".", label=NAMES[codec])
-            axes.plot([row["bits_per_pixel_payload"] for row in curve], values, color=colour, ls=":", lw=1.2)
+            payload, whole = ([row[rate] for row in curve] for rate in ("bits_per_pixel_payload", "bits_per_pixel"))
+            axes.plot(payload, values, color=colour, marker=".", label=NAMES[codec])
+            axes.plot(whole, values, color=colour, ls=":", lw=1.2)
         axes.plot([row["bits_per_pixel"] for row in own], [row[score] for row in own], color=COLOURS["model"], lw=1)
         for row, marker in zip(own, "o*", strict=False):
             axes.plot(row["bits_per_pixel"], row[score], marker, color=COLOURS["model"], ms=11 if marker == "*" else 7,
                       label=f"this VQ-VAE, {row['codec']}", ls="")  # fmt: skip
         lowest = min(row[score] for row in rows if row["bits_per_pixel_payload"] <= reach)
         axes.set(title=title, xlabel="bits per pixel", xlim=(0, reach), ylim=(max(lowest - 0.03, 0), 1))
-    both[0].plot([], [], color="#666666", ls=":", lw=1.2, label="without the container's bytes")
+    both[0].plot([], [], color="#666666", ls=":", lw=1.2, label="with the container's bytes")
     handles, labels = both[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     return figure

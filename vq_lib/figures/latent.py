@@ -6,11 +6,17 @@ from vq_lib import figures
 
 
 def codebook(patches, counts):
-    """Every code as it is decoded in its places, from the most to the least used; unused ones are grey."""
+    """Every code as it is decoded in its places, from the most to the least used; unused ones are grey.
+
+    Args:
+        patches: (K, h, h) in [0, 1], NaN for an unused code. counts: (K,).
+    """
     order = np.argsort(-counts, kind="stable")
-    columns = int(np.ceil(np.sqrt(len(order) * 2)))
+    columns = _columns(len(order))
     rows, side = -(-len(order) // columns), patches.shape[1] + 1
     sheet = np.full((rows * side + 1, columns * side + 1), 0.35)
+    if left := rows * columns - len(order):  # no code's place: paper, so that only unused codes are grey
+        sheet[-side:, -left * side :] = 1
     for place, code in enumerate(order):
         top, left = place // columns * side + 1, place % columns * side + 1
         sheet[top : top + side - 1, left : left + side - 1] = np.nan_to_num(patches[code], nan=0.35)
@@ -19,26 +25,42 @@ def codebook(patches, counts):
     return figure
 
 
-def usage(latent, tissues, shown=96):
-    """Where codes are used: share of each code's cells by tissue, and codes over the slice position."""
+def _columns(count):
+    """Columns of a sheet about twice as wide as high, without empty places where `count` has a fit divisor."""
+    wanted = np.sqrt(2 * count)
+    fit = [n for n in range(1, count + 1) if count % n == 0 and wanted / 2 <= n <= wanted * 2]
+    return min(fit, key=lambda n: (round(abs(np.log(n / wanted)), 6), -n), default=int(np.ceil(wanted)))
+
+
+SHOWN = 96  # codes in `usage`: more are too thin to see
+
+
+def usage(latent, tissues):
+    """Where the `SHOWN` most used codes stand: their cells by tissue and by slice position, and perplexity by tissue.
+
+    Args:
+        latent: `evaluation.latent`'s. tissues: names of its classes.
+    """
     order = np.argsort(-latent["counts"], kind="stable")
-    order = order[latent["counts"][order] > 0]
-    few = order[: min(shown, len(order))]
-    figure, (tissue, position, spread) = figures.new(9.2, 3.1, columns=3, width_ratios=(1.4, 1.4, 1))
-    colours = ("#333333", "#56B4E9", "#E69F00", "#009E73")
+    few = order[: min(SHOWN, np.count_nonzero(latent["counts"]))]
+    figure, (tissue, position, spread) = figures.new(9.2, 3.5, columns=3, width_ratios=(1.4, 1.4, 1))
+    colours = ("#333333", "#56B4E9", "#E69F00", "#009E73", "#CC79A7")[: len(tissues)]
     share = latent["by_tissue"][:, few] / np.maximum(latent["by_tissue"][:, few].sum(axis=0), 1)
     share = share[:, np.lexsort((-share.max(axis=0), share.argmax(axis=0)))]
     tissue.stackplot(np.arange(1, len(few) + 1), share, colors=colours, labels=tissues, step="mid", lw=0)
     tissue.set(title="Tissue under each code", xlabel="codes, by tissue", ylim=(0, 1), xlim=(1, max(len(few), 2)))
-    tissue.legend(fontsize=7, loc="lower left", facecolor="white", frameon=True, framealpha=0.85)
-    places = latent["positions"]
-    picture = position.imshow(np.log10(latent["by_position"][:, few].T + 1), cmap="magma", aspect="auto",
+    handles, labels = tissue.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="outside lower left", ncols=len(labels))
+    places, cells = latent["positions"], latent["by_position"][:, few].T
+    share = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
+    share = share[np.argsort(share @ places)] * len(places)  # 1 is an even use; from low in the head to high
+    picture = position.imshow(share, cmap="magma", aspect="auto", vmin=0, vmax=max(np.quantile(share, 0.995), 2),
                               extent=(places[0] - 0.5, places[-1] + 0.5, len(few) + 0.5, 0.5))  # fmt: skip
-    figure.colorbar(picture, ax=position, label="log10 (1 + cells)")
-    position.set(title="Codes over the head", xlabel="slice position", ylabel="codes by rank")
+    figure.colorbar(picture, ax=position, label="use (1: even)")
+    position.set(title="Where in the head", xlabel="slice position", ylabel="codes, from low to high")
     position.grid(False)
     spread.barh(tissues, [_perplexity(row) for row in latent["by_tissue"]], color=colours, height=0.65)
-    spread.set(title="Perplexity in each", xlabel="codes in even use")
+    spread.set(title="Perplexity in each", xlabel="codes in even use", yticks=[])  # colours are named by the legend
     spread.grid(axis="y", visible=False)
     spread.invert_yaxis()
     return figure
@@ -50,7 +72,11 @@ def _perplexity(counts):
 
 
 def walk(pictures):
-    """Between two people's slices: through the latent space above, and mixed pixel by pixel below."""
+    """Between two people's slices: through the latent space above, and mixed pixel by pixel below.
+
+    Args:
+        pictures: (2, steps, H, W, C) in [0, 1].
+    """
     steps = pictures.shape[1]
     figure, axes = figures.new(1.25 * steps + 0.3, 2.7, rows=2, columns=steps, squeeze=False)
     for line, images, name in zip(axes, pictures, ("latents", "pixels"), strict=True):

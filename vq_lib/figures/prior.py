@@ -6,6 +6,7 @@ import numpy as np
 from vq_lib import figures, priors
 from vq_lib.figures import COLOURS
 from vq_lib.ladder import overfitted
+from vq_lib.names import NAMES
 
 SHADES = {"pixelcnn": COLOURS["model"], "gated": COLOURS["test"], "snail": COLOURS["other"]}
 
@@ -22,7 +23,7 @@ def curves(histories, position_unigram):
         epochs = history["epoch"]
         marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
         for column, style, what in (("loss", ":", "training, with dropout"), ("val_loss", "-", "validation")):
-            label, bits = f"{priors.NAMES[name]}, {what}", history[column] / np.log(2)
+            label, bits = f"{NAMES[name]}, {what}", history[column] / np.log(2)
             axes.plot(epochs, bits, color=SHADES[name], ls=style, marker=marker, label=label)
     axes.axhline(position_unigram, color=COLOURS["baseline"], ls="--", label="position unigram, validation")
     last = max(history["epoch"][-1] for history in histories.values())
@@ -42,7 +43,7 @@ def ladder(baselines, models):
     figure, axes = figures.new(7, 2.5 + 0.4 * len(models))
     names = [
         *(rung.replace("_", " ").replace("markov", "Markov") for rung in baselines),
-        *(priors.NAMES[name] for name in models),
+        *(NAMES[name] for name in models),
     ]
     values = [*baselines.values(), *(bits["test"] for bits in models.values())]
     colours = [COLOURS["baseline"]] * len(baselines) + [SHADES[name] for name in models]
@@ -73,14 +74,14 @@ def verdicts(summaries, baselines, differences):
     """
     main, base = next(iter(summaries)), baselines["position_unigram"]
     header = ("prior", "parameters", "bits per code, test", "below position unigram", "test above training",
-              "overfitted?", f"more bits than {priors.NAMES[main]} (95%)")  # fmt: skip
+              "overfitted?", f"more bits than {NAMES[main]} (95%)")  # fmt: skip
     rows = []
     for name, summary in summaries.items():
         bits, other = summary["bits_per_code"], "–"
         if name in differences:
             other = "{mean:+.3f} ({low:+.3f} to {high:+.3f})".format(**differences[name])
         rows.append((
-            priors.NAMES[name], f"{summary['parameters']:,}", f"{bits['test']:.3f}",
+            NAMES[name], f"{summary['parameters']:,}", f"{bits['test']:.3f}",
             f"{100 * (1 - bits['test'] / base):.1f}%", f"{100 * (bits['test'] / bits['train'] - 1):.1f}%",
             "yes" if overfitted(bits) else "no", other,
         ))  # fmt: skip
@@ -98,7 +99,7 @@ def gaps(summaries, found, unigram):
     header = ("", "training", "validation", "test", "validation above training (95%)", "test above training (95%)")
     interval = "{mean:+.1%} ({low:+.1%} to {high:+.1%})"
     groups = next(iter(found.values()))
-    lines = [(priors.NAMES[name], summary["bits_per_code"], found[name], "gap") for name, summary in summaries.items()]
+    lines = [(NAMES[name], summary["bits_per_code"], found[name], "gap") for name, summary in summaries.items()]
     lines.append(("position unigram, the person left out", unigram, groups, "groups"))
     rows = [
         (name, *(f"{bits[split]:.3f}" for split in ("train", "validation", "test")),
@@ -161,7 +162,7 @@ def field_panels(influences, cell):
     for axes, (name, influence) in zip(panels[0], influences.items(), strict=True):
         _kinds(axes, influence, cell)
         past = cell[0] * influence.shape[1] + cell[1]
-        axes.set_title(f"{priors.NAMES[name]}: {(influence > 0).sum()} of {past} past cells", fontsize=9)
+        axes.set_title(f"{NAMES[name]}: {(influence > 0).sum()} of {past} past cells", fontsize=9)
     return figure
 
 
@@ -210,7 +211,7 @@ def bits_maps(unigram, models):
     columns = 1 + len(models)
     figure, panels = figures.new(2.9 * columns + 0.8, 5.4, rows=2, columns=columns, squeeze=False)
     maps = {"position unigram": unigram.mean(axis=0)}
-    maps |= {priors.NAMES[name]: lengths.mean(axis=0) for name, lengths in models.items()}
+    maps |= {NAMES[name]: lengths.mean(axis=0) for name, lengths in models.items()}
     base = maps["position unigram"]
     gains = [base - found for found in maps.values()]
     top, reach = max(found.max() for found in maps.values()), max(np.abs(gain).max() for gain in gains) or 1

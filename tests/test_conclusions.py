@@ -1,0 +1,175 @@
+"""Sentences are true of the numbers that they are drawn from."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+
+from vq_lib import baselines, conclusions, recipe
+from vq_lib.figures import latent, points
+from vq_lib.names import NAMES
+
+
+def interval(mean, spread=0.01):
+    return {"mean": mean, "low": mean - spread, "high": mean + spread}
+
+
+OWN = {"ssim": interval(0.970), "ssim_foreground": interval(0.944), "psnr": interval(33.3)}
+
+
+def codec(ssim, foreground, psnr, rate):
+    scores = {"ssim": ssim, "ssim_foreground": foreground, "psnr": psnr}
+    lead = {name: interval(OWN[name]["mean"] - value, 0.002) for name, value in scores.items()}
+    return {**scores, "bits_per_pixel": rate + 0.01, "bits_per_pixel_payload": rate, "quality": 5, "lead": lead}
+
+
+CODECS = {
+    "fixed_length": {"webp": codec(0.960, 0.950, 34.7, 0.55), "avif": codec(0.971, 0.900, 32.0, 0.56)},
+    "prior": {"webp": codec(0.81, 0.75, 27.5, 0.20), "jpeg": codec(0.46, 0.71, 24.9, 0.31)},
+}
+RATES = {"fixed_length": 0.5625, "prior": 0.2}
+
+
+def test_the_verdict_on_codecs():
+    fixed, prior, last = conclusions.against_codecs(CODECS, RATES, OWN)
+    assert fixed.startswith(
+        "At 0.56 bits per pixel, fixed-length codes: WebP is better on foreground SSIM (0.950 against "
+    )
+    assert "PSNR (34.7 dB against 33.3 dB) and worse on SSIM (0.960 against 0.970); AVIF is worse on" in fixed
+    assert fixed.endswith("and not to be told apart on SSIM (0.971 against 0.970).")
+    assert "better" not in prior and "JPEG, which comes no nearer than 0.31, is worse on" in prior
+    assert "its prior" in last
+    alone = conclusions.against_codecs({"fixed_length": CODECS["fixed_length"]}, RATES, OWN)
+    assert alone == [fixed]
+    assert len(conclusions.against_codecs({"prior": CODECS["prior"], "fixed_length": CODECS["prior"]}, RATES, OWN)) == 2
+    assert (
+        "even with the prior" in conclusions.against_codecs({**CODECS, "prior": CODECS["fixed_length"]}, RATES, OWN)[-1]
+    )
+
+
+def test_the_scale_in_words():
+    points = {name: {"ssim": value, "ssim_foreground": value - 0.1} for name, value in (
+        ("blur_1", 0.92), ("blur_2", 0.75), ("blur_3", 0.60), ("mean_image", 0.64), ("another_person", 0.62),
+        ("zeros", 0.41))}  # fmt: skip
+    first, second = conclusions.on_the_scale(points, OWN)
+    assert "at σ = 3 it scores 0.600, no more than another person's slice (0.620) and the mean image (0.640)" in first
+    assert first.endswith("This model (0.970) scores above σ = 1 (0.920).")
+    low = {"ssim": interval(0.80), "ssim_foreground": interval(0.40)}
+    between, below = conclusions.on_the_scale(points, low)
+    assert between.endswith("lies between σ = 1 and σ = 2.") and below.endswith("scores below every blur.")
+    alone = {name: value for name, value in points.items() if name not in ("mean_image", "another_person")}
+    assert "still more than every guess" in conclusions.on_the_scale(alone, OWN)[0]
+
+
+def test_jpegs_black_is_grey_at_quality_5():
+    rows = [{"codec": "jpeg", "quality": quality, "ssim": ssim} for quality, ssim in ((1, 0.66), (5, 0.46), (10, 0.87))]
+    (found,) = conclusions.black_turned_grey(rows)
+    # The step of the DC coefficient at quality 5 is 160: black, -1024, becomes -960, which is 8 grey levels up.
+    assert "from 0.66 to 0.46 between quality 1 and 5" in found and "grey level 8" in found
+    assert conclusions.black_turned_grey(rows[::2]) == []
+
+
+def metrics(**changes):
+    document = {
+        "data": {"train": {"images": 40, "people": 4}, "validation": {"images": 20, "people": 2},
+                 "test": {"images": 20, "people": 2}},
+        "vqvae": {**OWN, "codebook_usage": 1.0, "perplexity": 116.0, "perplexity_cap": 244.0,
+                  "perplexity_foreground": 458.0, "bits_per_pixel": 0.5625, "epochs": {"done": 12, "planned": 12}},
+        "baselines": {name: {"ssim": i / 10, "ssim_foreground": i / 10} for i, name in enumerate(conclusions.GUESSES)},
+        "codecs": CODECS,
+        "prior": {"name": "gated", "bits_per_code": {"train": 2.9, "validation": 3.06, "test": 3.21},
+                  "models": {"gated": {"test": 3.21}, "snail": {"test": 3.3}}, "bits_per_pixel": 0.2,
+                  "baselines_bits_per_code": {"position_unigram": 4.22}, "epochs": {"done": 7, "planned": 7}},
+        "samples": {"count": 128, "two_sample_auc": interval(0.65, 0.09), "memorised_fraction": 0.008,
+                    "failed_fraction": 0.0625},
+    }  # fmt: skip
+    return {**document, **changes}
+
+
+FOUND = {
+    "metrics": metrics(),
+    "reconstruction": {
+        "tissues": {"background": {"ssim": interval(0.5), "absolute_error": 0.5},
+                    "grey matter": {"ssim": interval(0.933), "absolute_error": 0.024},
+                    "white matter": {"ssim": interval(0.941), "absolute_error": 0.031}},
+        "people": {"case_425": 0.933, "case_441": 0.951}, "positions": {"0": 0.936, "27": 0.949},
+    },
+    "generation": {"anatomy": {
+        "real": {"white matter": interval(0.319), "ventricles": interval(0.07)},
+        "generated": {"white matter": interval(0.289), "ventricles": interval(0.065)}}},
+    "memorisation": {"exact": 0},
+}  # fmt: skip
+
+
+def test_what_went_wrong_is_named_with_its_figures():
+    text = "\n".join(conclusions.went_wrong(FOUND))
+    for part in ("Grey matter is served worst, with an SSIM of 0.933 (white matter 0.941)", "0.031, is in white matter",
+                 "case_425, with a foreground SSIM of 0.933; the best, case_441, has 0.951", "position is 0 (0 is the",
+                 "of WebP (0.950) is above this model's (0.944)", "3.06 (+5.5%) on validation people and 3.21 (+10.7%)",
+                 "6.2% of the samples failed",
+                 "off most in white matter: 28.9% (27.9–29.9) of the head in samples, 31.9% (",
+                 "AUC 0.65 (0.56–0.74)"):  # fmt: skip
+        assert part in text, part
+    assert "collapsed" not in text and "stopped" not in text and "AVIF" not in text
+    steps = "\n".join(conclusions.next_steps(FOUND))
+    assert "+5.5% (validation)" in steps and "6.2% of the samples" in steps and "PixelSNAIL came to 3.30" in steps
+
+
+def test_a_poor_recipe_without_prior_masks_labels_or_positions():
+    bare = copy.deepcopy(FOUND)
+    bare["metrics"]["vqvae"] |= {"codebook_usage": 0.1, "epochs": {"done": 3, "planned": 75}}
+    for name in ("prior", "samples", "codecs"):
+        del bare["metrics"][name]
+    bare |= {"generation": {}, "memorisation": {}, "reconstruction": {"positions": {"-1": 0.9}, "people": {"": 0.9}}}
+    assert conclusions.went_wrong(bare) == [
+        "The VQ-VAE was stopped after 3 of 75 epochs.", "The codebook collapsed: 10% of the codes are used."
+    ]  # fmt: skip
+    steps = conclusions.next_steps(bare)
+    assert len(steps) == 3 and "3 of 75" not in steps[0] and "restart" in steps[1] and "Train a prior" in steps[2]
+
+
+@pytest.mark.parametrize("told", ["", "condition: [position]"])
+def test_the_summary_has_the_headline_figures(told, tmp_path):
+    block = "[{layer: conv, filters: 8, kernel: 4, stride: 2}]"
+    up = "[{layer: transpose, filters: 8, kernel: 4, stride: 2}]"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "title: T\ndata: {layout: cohort, size: 32, people: {train: 4, validation: 2, test: 2}}\n"
+        f"vqvae: {{encoder: {block}, decoder: {up}, structure: 0.3}}\nprior: {{name: gated, {told}}}\n"
+    )
+    rows = dict(conclusions.summary(recipe.load(path), FOUND))
+    assert list(rows) == ["Data", "Model", "Reconstruction", "Prior", "Samples"]
+    assert "80 slices of 32 × 32 pixels, of 8 synthetic people: 4 for training, 2 for validation and 2" in rows["Data"]
+    assert "16 × 16 codes out of 512; it is trained on the squared error and on SSIM." in rows["Model"]
+    assert ("told each slice's position" in rows["Model"]) == bool(told)
+    assert "the nearest training slice, the best guess without a model, 0.300 and 0.300" in rows["Reconstruction"]
+    assert "fixed-length codes, WebP at 0.55 bits per pixel: 0.960 and 0.950" in rows["Reconstruction"]
+    assert "3.21 bits a code" in rows["Prior"] and "0.20 instead of 0.56" in rows["Prior"]
+    assert "6.2% of 128 failed" in rows["Samples"] and "none is a copy" in rows["Samples"]
+    without = {**FOUND, "metrics": metrics()}
+    del without["metrics"]["samples"]["failed_fraction"]
+    assert "failed" not in dict(conclusions.summary(recipe.load(path), without))["Samples"]
+
+
+def test_what_an_earlier_recipe_left_is_not_read(tmp_path):
+    study = SimpleNamespace(metrics=tmp_path / "metrics.json", evaluation=tmp_path)
+    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "memorisation.json").write_text('{"exact": 3}')
+    (tmp_path / "reconstruction.json").write_text('{"people": {}}')
+    found = conclusions.documents(study)
+    assert found == {"metrics": {}, "reconstruction": {"people": {}}, "generation": {}, "memorisation": {}}
+
+
+def test_points_are_escaped_and_the_codebook_has_proportions():
+    shown = points([("A", "x < y, `code`")], "vq-summary")
+    assert "<li><strong>A.</strong> x &lt; y, <code>code</code></li>" in shown.markup
+    text = conclusions.codebook(metrics()["vqvae"], 512)
+    assert "116 of at most 244" in text and "458 of 512" in text and text.startswith("100% of the 512")
+    assert set(baselines.CODECS) < set(NAMES)
+
+
+@pytest.mark.parametrize("size", [2, 32, 120, 125, 127, 256, 512, 1000, 65536])
+def test_a_sheet_of_codes_leaves_no_gap_where_it_can(size):
+    columns = latent._columns(size)
+    assert 0.4 < columns / (2 * size) ** 0.5 < 2.2
+    assert size % columns == 0 or size == 127

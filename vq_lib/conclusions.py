@@ -1,0 +1,333 @@
+"""Sentences that a report draws from its own numbers: what they say, what went wrong, what to try next.
+
+All functions take what the report has written, `metrics.json` and the documents of `run/evaluation/`, and leave out
+whatever stands on a stage that the recipe does not have.
+"""
+
+import numpy as np
+
+from vq_lib import baselines, files
+from vq_lib.errors import UserError
+from vq_lib.names import NAMES
+
+SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f} dB")}
+RATES = {"fixed_length": "fixed-length codes", "prior": "the prior's code length"}
+LOSSES = {"mse": "the squared error", "clipped_mse": "the squared error", "l1": "the absolute error"}
+GUESSES = ("zeros", "mean_image", "position_mean", "nearest_training")
+COLLAPSED = 0.5  # a codebook of which less is used, as the report's warnings have it
+SMALL = 0.02  # a gap between groups of people that is not worth a sentence
+FAILED = "farther from every training slice than any slice of a test person"
+Found = dict[str, dict]
+
+
+def listed(parts: list[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found) -> list[str]:
+    """The verdict on the codecs at each of the model's rates: a list of sentences.
+
+    Args:
+        found: `{rate: baselines.codecs}`. rates: bits per pixel by the same names. own: `metrics.json`'s `vqvae`.
+    """
+    sentences, beaten = [], {}
+    for rate, codecs in found.items():
+        parts, beaten[rate] = [], False
+        for name, codec in codecs.items():
+            kinds: dict[str, list[str]] = {"better on": [], "worse on": [], "not to be told apart on": []}
+            for score, (label, form) in SCORES.items():
+                lead = codec["lead"][score]
+                kind = "worse on" if lead["low"] > 0 else "better on" if lead["high"] < 0 else "not to be told apart on"
+                kinds[kind].append(f"{label} ({form.format(codec[score])} against {form.format(own[score]['mean'])})")
+            beaten[rate] |= bool(kinds["better on"])
+            paid = codec["bits_per_pixel_payload"]
+            miss = "" if abs(paid / rates[rate] - 1) < 0.1 else f", which comes no nearer than {paid:.2f},"
+            said = listed([f"{kind} {listed(some)}" for kind, some in kinds.items() if some])
+            parts.append(f"{NAMES[name]}{miss} is {said}")
+        if parts:
+            sentences.append(f"At {rates[rate]:.2f} bits per pixel, {RATES[rate]}: {'; '.join(parts)}.")
+    if beaten.get("fixed_length") and "prior" in beaten:
+        sentences.append(
+            "So even with the prior the model does not lead every codec on every score."
+            if beaten["prior"]
+            else "So what puts the model above the codecs is its prior: with codes of fixed length it does not lead."
+        )
+    return sentences
+
+
+def on_the_scale(points: Found, own: Found) -> list[str]:
+    """What the axis of SSIM shows, as sentences: where blur and guesses stand, and where this model.
+
+    Args:
+        points: `reconstruction.json`'s `scale`. own: `metrics.json`'s `vqvae`.
+    """
+    names = {"another_person": "another person's slice", **{name: f"the {NAMES[name]}" for name in GUESSES}}
+    sentences = []
+    for score in ("ssim", "ssim_foreground"):
+        label, form = SCORES[score]
+        blurs = {int(name[5:]): value[score] for name, value in sorted(points.items()) if name.startswith("blur_")}
+        weakest, strongest = min(blurs), max(blurs)
+        guesses = sorted((points[name][score], what) for name, what in names.items() if name in points)
+        level = [f"{what} ({form.format(value)})" for value, what in guesses if value >= blurs[strongest]]
+        text = f"{label}: the slice moves from right to left as it is blurred; at σ = {strongest} it scores "
+        text += f"{form.format(blurs[strongest])}, "
+        text += f"no more than {listed(level)}" if level else "still more than every guess"
+        mine = own[score]["mean"]
+        better = [sigma for sigma, value in blurs.items() if value > mine]
+        if not better:
+            text += f". This model ({form.format(mine)}) scores above σ = {weakest} ({form.format(blurs[weakest])})."
+        elif max(better) == strongest:
+            text += f". This model ({form.format(mine)}) scores below every blur."
+        else:
+            text += f". This model ({form.format(mine)}) lies between σ = {max(better)} and σ = {max(better) + 1}."
+        sentences.append(text)
+    return sentences
+
+
+def black_turned_grey(curves: list[dict]) -> list[str]:
+    """Why a codec's SSIM falls at a higher quality, where it does: a list of sentences.
+
+    A block of black is one coefficient, rounded to a step of the quality. Where the step does not divide it, black
+    comes back as grey, and on a black background SSIM drops at once, though the picture is better.
+
+    Args:
+        curves: rows of `evaluation.rate_distortion`.
+    """
+    sentences, black = [], np.zeros((16, 16, 1), np.uint8)
+    for name in baselines.available():
+        curve = [row for row in curves if row["codec"] == name]
+        for before, row in zip(curve, curve[1:], strict=False):
+            level = int(np.median(baselines.compress(black, name, row["quality"])[2]))
+            if row["ssim"] < before["ssim"] - 0.02 and level > 1:
+                sentences.append(
+                    f"{NAMES[name]}'s SSIM falls from {before['ssim']:.2f} to {row['ssim']:.2f} between "
+                    f"quality {before['quality']} and {row['quality']}, where black is rounded to grey level {level}: "
+                    "SSIM charges that all over the black background. Foreground SSIM does not see it."
+                )
+    return sentences
+
+
+def codebook(vqvae: dict, size: int) -> str:
+    """Perplexity beside what it could be at most, as a sentence; `vqvae` is `metrics.json`'s, `size` is K."""
+    return (
+        f"{vqvae['codebook_usage']:.0%} of the {size} codes are used on test people. Perplexity is "
+        f"{vqvae['perplexity']:.0f} of at most {vqvae['perplexity_cap']:.0f}, since cells that see nothing but black "
+        f"all have one code; on cells with foreground it is {vqvae['perplexity_foreground']:.0f} of {size}."
+    )
+
+
+def documents(study) -> Found:
+    """`metrics.json` and the documents beside it, `{name: document}`; {} for what the report has none of."""
+    found = {"metrics": files.read_json(study.metrics, "notebook 04")}
+    for name in ("reconstruction", "generation", "memorisation"):
+        try:
+            found[name] = files.read_json(study.evaluation / f"{name}.json", "notebook 04")
+        except UserError:
+            found[name] = {}
+        if name != "reconstruction" and "samples" not in found["metrics"]:  # left by a recipe that had a prior
+            found[name] = {}
+    return found
+
+
+def summary(recipe, found: Found) -> list[tuple[str, str]]:
+    """The report in a few sentences: a list of (what about, text).
+
+    Args:
+        recipe: a `Recipe`. found: `documents`.
+    """
+    metrics = found["metrics"]
+    rows = [("Data", _data(recipe, metrics)), ("Model", _model(recipe)), ("Reconstruction", _reconstruction(metrics))]
+    if prior := metrics.get("prior"):
+        bits, unigram = prior["bits_per_code"]["test"], prior["baselines_bits_per_code"]["position_unigram"]
+        rows.append(("Prior", (
+            f"{bits:.2f} bits a code on test people, against {unigram:.2f} by the frequencies of each grid cell and "
+            f"{np.log2(recipe.vqvae.codes):.2f} at fixed length: {prior['bits_per_pixel']:.2f} instead of "
+            f"{metrics['vqvae']['bits_per_pixel']:.2f} bits per pixel."
+        )))  # fmt: skip
+    if samples := metrics.get("samples"):
+        rows.append(("Samples", _samples(samples, found["memorisation"])))
+    return rows
+
+
+def _data(recipe, metrics):
+    parts = {name: metrics["data"][name] for name in ("train", "validation", "test")}
+    side, kind = recipe.data.size, "synthetic people" if recipe.data.layout == "cohort" else "people"
+    images, people = (sum(part[what] for part in parts.values()) for what in ("images", "people"))
+    split = listed([f"{part['people']} for {name.replace('train', 'training')}" for name, part in parts.items()])
+    return (
+        f"{images:,} slices of {side} × {side} pixels, of {people} {kind}: {split}. All figures are of the test "
+        "people, who took no part in training or in any choice."
+    )
+
+
+def _model(recipe):
+    model, grid = recipe.vqvae, recipe.data.size // recipe.vqvae.factor
+    loss = LOSSES[model.loss] + (" and on SSIM" if model.structure else "")
+    text = f"A VQ-VAE writes a slice as {grid} × {grid} codes out of {model.codes}; it is trained on {loss}."
+    if prior := recipe.prior:
+        told = f", told each slice's {listed(prior.condition)}" if prior.condition else ""
+        text += f" A prior, {NAMES[prior.name]}{told}, learns which codes go together."
+    return text
+
+
+def _reconstruction(metrics):
+    vqvae, score = metrics["vqvae"], "{mean:.3f} ({low:.3f}–{high:.3f})".format
+    guesses = {name: entry for name, entry in metrics["baselines"].items() if name in GUESSES}
+    best = max(guesses, key=lambda name: guesses[name]["ssim_foreground"])
+    text = (
+        f"SSIM {score(**vqvae['ssim'])}, foreground SSIM {score(**vqvae['ssim_foreground'])}; the "
+        f"{NAMES[best]}, the best guess without a model, {guesses[best]['ssim']:.3f} and "
+        f"{guesses[best]['ssim_foreground']:.3f}."
+    )
+    for rate, codecs in metrics.get("codecs", {}).items():
+        if codecs:
+            name = max(codecs, key=lambda name: codecs[name]["ssim_foreground"])
+            codec = codecs[name]
+            text += (
+                f" The best codec at the rate of {RATES[rate]}, {NAMES[name]} at "
+                f"{codec['bits_per_pixel_payload']:.2f} bits per pixel: {codec['ssim']:.3f} and "
+                f"{codec['ssim_foreground']:.3f}."
+            )
+    return text
+
+
+def _samples(samples, memorisation):
+    auc, exact = samples["two_sample_auc"], memorisation.get("exact", 0)
+    text = (
+        f"A linear classifier tells samples with grain from test slices with an AUC of {auc['mean']:.2f} "
+        f"({auc['low']:.2f}–{auc['high']:.2f}; 0.5 if it could not). "
+    )
+    if "failed_fraction" in samples:
+        text += f"{samples['failed_fraction']:.1%} of {samples['count']} failed: they lie {FAILED}. "
+    copies = (
+        f", and {exact} {'is a copy' if exact == 1 else 'are copies'}, code by code" if exact else "; none is a copy"
+    )
+    return (
+        text
+        + f"{samples['memorised_fraction']:.1%} lie suspiciously near to a training slice, by chance up to 2%{copies}."
+    )
+
+
+def went_wrong(found: Found) -> list[str]:
+    """What is worst about this report, with its numbers: a list of sentences. `found`: `documents`."""
+    metrics = found["metrics"]
+    sentences = [f"The {name} was stopped after {done} of {planned} epochs." for name, done, planned in _cut(metrics)]
+    if metrics["vqvae"]["codebook_usage"] < COLLAPSED:
+        sentences.append(f"The codebook collapsed: {metrics['vqvae']['codebook_usage']:.0%} of the codes are used.")
+    sentences += _served_worst(found["reconstruction"])
+    if winners := _winners(metrics):
+        named = listed([f"{NAMES[name]} ({codec['ssim_foreground']:.3f})" for name, codec in winners.items()])
+        sentences.append(
+            f"At the rate of fixed-length codes the foreground SSIM of {named} is above this model's "
+            f"({metrics['vqvae']['ssim_foreground']['mean']:.3f}), without training on a single brain."
+        )
+    if bits := metrics.get("prior", {}).get("bits_per_code"):
+        validation, test = (bits[split] / bits["train"] - 1 for split in ("validation", "test"))
+        if max(validation, test) > SMALL:
+            sentences.append(
+                f"The prior needs {bits['train']:.2f} bits a code on its training people, {bits['validation']:.2f} "
+                f"({validation:+.1%}) on validation people and {bits['test']:.2f} ({test:+.1%}) on test people. These "
+                "groups differ from each other too, so not all of the gap need be memory."
+            )
+    return sentences + _generated_badly(metrics.get("samples", {}), found["generation"])
+
+
+def _cut(metrics):
+    """Which trainings ended before their plan: a list of (name, epochs done, epochs planned)."""
+    parts = {"VQ-VAE": metrics["vqvae"], "prior": metrics.get("prior", {})}
+    epochs = {name: part["epochs"] for name, part in parts.items() if "epochs" in part}
+    return [(name, e["done"], e["planned"]) for name, e in epochs.items() if e["done"] < e["planned"]]
+
+
+def _winners(metrics):
+    """The codecs whose foreground SSIM is above the model's at the rate of fixed-length codes."""
+    codecs = metrics.get("codecs", {}).get("fixed_length", {})
+    return {name: codec for name, codec in codecs.items() if codec["lead"]["ssim_foreground"]["high"] < 0}
+
+
+def _served_worst(reconstruction):
+    sentences = []
+    tissues = {name: part for name, part in reconstruction.get("tissues", {}).items() if name != "background"}
+    if len(tissues) > 1:
+        worst, *others = sorted(tissues, key=lambda name: tissues[name]["ssim"]["mean"])
+        rest = listed([f"{name} {tissues[name]['ssim']['mean']:.3f}" for name in others])
+        coarsest = max(tissues, key=lambda name: tissues[name]["absolute_error"])
+        sentences.append(
+            f"{worst.capitalize()} is served worst, with an SSIM of {tissues[worst]['ssim']['mean']:.3f} ({rest}). The "
+            f"largest mean absolute error, {tissues[coarsest]['absolute_error']:.3f}, is in {coarsest}."
+        )
+    for kind, form in (
+        ("people", "The worst person is {}, with a foreground SSIM of {:.3f}; the best, {}, has {:.3f}."),
+        ("positions", "The worst slice position is {} (0 is the lowest), with {:.3f}; the best is {}, with {:.3f}."),
+    ):
+        found = reconstruction.get(kind, {})
+        if len(found) > 1:
+            worst, best = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+            sentences.append(form.format(worst, found[worst], best, found[best]))
+    return sentences
+
+
+def _generated_badly(samples, generation):
+    sentences = []
+    if failed := samples.get("failed_fraction"):
+        sentences.append(f"{failed:.1%} of the samples failed: they lie {FAILED}.")
+    anatomy = generation.get("anatomy", {})
+    off = {
+        name: (drawn, real)
+        for name, real in anatomy.get("real", {}).items()
+        for drawn in (anatomy["generated"][name],)
+        if real["mean"] and (drawn["low"] > real["high"] or drawn["high"] < real["low"])
+    }
+    if off:
+        worst = max(off, key=lambda name: abs(off[name][0]["mean"] / off[name][1]["mean"] - 1))
+        drawn, real = ("{:.1f}% ({:.1f}–{:.1f})".format(*(100 * one[end] for end in ("mean", "low", "high")))
+                       for one in off[worst])  # fmt: skip
+        sentences.append(f"Anatomy is off most in {worst}: {drawn} of the head in samples, {real} in people.")
+    if (auc := samples.get("two_sample_auc")) and auc["low"] > 0.5:
+        sentences.append(
+            f"Samples can be told from slices of test people: AUC {auc['mean']:.2f} "
+            f"({auc['low']:.2f}–{auc['high']:.2f})."
+        )
+    return sentences
+
+
+def next_steps(found: Found) -> list[str]:
+    """What to try, each with the figure of this report that speaks for or against it; `found`: `documents`."""
+    metrics, steps = found["metrics"], []
+    prior, samples = metrics.get("prior"), metrics.get("samples", {})
+    if cut := _cut(metrics):
+        steps.append(f"Train to the end of the planned epochs first: {listed([name for name, _, _ in cut])}.")
+    if metrics["vqvae"]["codebook_usage"] < COLLAPSED:
+        steps.append(
+            "Start the codebook by k-means and restart codes that nothing uses (`vqvae.start`, `vqvae.restart`): "
+            f"{1 - metrics['vqvae']['codebook_usage']:.0%} of the codes do nothing."
+        )
+    if _winners(metrics):
+        steps.append(
+            "A finer grid or more codes would raise the scores for more bits: judge it on the curve of quality over "
+            "rate, where a codec is ahead at fixed length."
+        )
+    if prior is None:
+        return [*steps, "Train a prior: without one the model generates nothing, and pays for every code in full."]
+    gap = prior["bits_per_code"]["validation"] / prior["bits_per_code"]["train"] - 1
+    if gap > SMALL:
+        steps.append(
+            f"More people before more layers: on people whom it has not seen the prior already costs {gap:+.1%} "
+            "(validation), and more layers would widen that gap first."
+        )
+    failed = samples.get("failed_fraction")
+    why = (
+        f"{failed:.1%} of the samples failed as a whole" if failed else "an error early in the grid is never put right"
+    )
+    steps.append(f"A second, coarser grid of codes that settles the outline first (VQ-VAE-2, arXiv 1906.00446): {why}.")
+    others = set(prior["models"]) - {prior["name"]}
+    if "snail" in others:
+        own, snail = prior["models"][prior["name"]]["test"], prior["models"]["snail"]["test"]
+        steps.append(
+            f"Attention, with more training: PixelSNAIL came to {snail:.2f} bits a code here, the "
+            f"{NAMES[prior['name']]} to {own:.2f}."
+        )
+    elif prior["name"] != "snail":
+        steps.append("A prior with attention (`prior.name: snail`), which this report has not tried.")
+    return steps
