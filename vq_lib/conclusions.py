@@ -70,8 +70,10 @@ def on_the_scale(points: Found, own: Found) -> list[str]:
         weakest, strongest = min(blurs), max(blurs)
         guesses = sorted((points[name][score], what) for name, what in names.items() if name in points)
         level = [f"{what} ({form.format(value)})" for value, what in guesses if value >= blurs[strongest]]
-        text = f"{label}: the slice moves from right to left as it is blurred; at σ = {strongest} it scores "
-        text += f"{form.format(blurs[strongest])}, "
+        text = (
+            f"{label[0].upper()}{label[1:]}: the slice moves from right to left as it is blurred; at σ = {strongest} "
+        )
+        text += f"it scores {form.format(blurs[strongest])}, "
         text += f"no more than {listed(level)}" if level else "still more than every guess"
         mine = own[score]["mean"]
         better = [sigma for sigma, value in blurs.items() if value > mine]
@@ -102,8 +104,8 @@ def black_turned_grey(curves: list[dict]) -> list[str]:
             if row["ssim"] < before["ssim"] - 0.02 and level > 1:
                 sentences.append(
                     f"{NAMES[name]}'s SSIM falls from {before['ssim']:.2f} to {row['ssim']:.2f} between "
-                    f"quality {before['quality']} and {row['quality']}, where black is rounded to grey level {level}: "
-                    "SSIM charges that all over the black background. Foreground SSIM does not see it."
+                    f"quality {before['quality']} and {row['quality']}, where black is rounded to grey level {level}, "
+                    "which lowers SSIM all over the black background. Foreground SSIM does not see it."
                 )
     return sentences
 
