@@ -10,7 +10,7 @@ from vq_lib import baselines, files
 from vq_lib.errors import UserError
 from vq_lib.names import NAMES
 
-SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f} dB")}
+SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f}")}
 RATES = {"fixed_length": "fixed-length codes", "prior": "the prior's code length"}
 LOSSES = {"mse": "the squared error", "clipped_mse": "the squared error", "l1": "the absolute error"}
 GUESSES = ("zeros", "mean_image", "position_mean", "nearest_training")
@@ -39,11 +39,15 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
             for score, (label, form) in SCORES.items():
                 lead = codec["lead"][score]
                 kind = "worse on" if lead["low"] > 0 else "better on" if lead["high"] < 0 else "not to be told apart on"
-                kinds[kind].append(f"{label} ({form.format(codec[score])} against {form.format(own[score]['mean'])})")
+                unit = " dB" if score == "psnr" else ""
+                kinds[kind].append(
+                    f"{label} ({form.format(codec[score])} against {form.format(own[score]['mean'])}{unit})"
+                )
             beaten[rate] |= bool(kinds["better on"])
             paid = codec["bits_per_pixel_payload"]
             miss = "" if abs(paid / rates[rate] - 1) < 0.1 else f", which comes no nearer than {paid:.2f},"
-            said = listed([f"{kind} {listed(some)}" for kind, some in kinds.items() if some])
+            said = listed([f"{kind} {listed(some) if len(some) < len(SCORES) else 'all three scores'}"
+                           for kind, some in kinds.items() if some])  # fmt: skip
             parts.append(f"{NAMES[name]}{miss} is {said}")
         if parts:
             sentences.append(f"At {rates[rate]:.2f} bits per pixel, {RATES[rate]}: {'; '.join(parts)}.")
@@ -182,16 +186,16 @@ def _reconstruction(metrics):
         f"{NAMES[best]}, the best guess without a model, {guesses[best]['ssim']:.3f} and "
         f"{guesses[best]['ssim_foreground']:.3f}."
     )
+    rivals = []
     for rate, codecs in metrics.get("codecs", {}).items():
         if codecs:
             name = max(codecs, key=lambda name: codecs[name]["ssim_foreground"])
             codec = codecs[name]
-            text += (
-                f" The best codec at the rate of {RATES[rate]}, {NAMES[name]} at "
-                f"{codec['bits_per_pixel_payload']:.2f} bits per pixel: {codec['ssim']:.3f} and "
-                f"{codec['ssim_foreground']:.3f}."
+            rivals.append(
+                f"{codec['ssim']:.3f} and {codec['ssim_foreground']:.3f} near the rate of {RATES[rate]} ({NAMES[name]} "
+                f"at {codec['bits_per_pixel_payload']:.2f} bits per pixel)"
             )
-    return text
+    return f"{text} The best image codec: {listed(rivals)}." if rivals else text
 
 
 def _samples(samples, memorisation):
@@ -315,8 +319,8 @@ def next_steps(found: Found) -> list[str]:
     gap = prior["bits_per_code"]["validation"] / prior["bits_per_code"]["train"] - 1
     if gap > SMALL:
         steps.append(
-            f"More people before more layers: on people whom it has not seen the prior already costs {gap:+.1%} "
-            "(validation), and more layers would widen that gap first."
+            f"More people before more layers: validation people, whom it has not seen, cost the prior {gap:.1%} more "
+            "bits than its training people, and more layers would widen that gap first."
         )
     failed = samples.get("failed_fraction")
     why = (
