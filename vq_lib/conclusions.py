@@ -33,22 +33,22 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
     """
     sentences, beaten = [], {}
     for rate, codecs in found.items():
-        parts, beaten[rate] = [], False
+        verdicts: dict[str, list[str]] = {}  # what is said, and of which codecs
+        beaten[rate] = False
         for name, codec in codecs.items():
             kinds: dict[str, list[str]] = {"better on": [], "worse on": [], "not to be told apart on": []}
             for score, (label, form) in SCORES.items():
-                lead = codec["lead"][score]
+                lead, unit = codec["lead"][score], " dB" if score == "psnr" else ""
                 kind = "worse on" if lead["low"] > 0 else "better on" if lead["high"] < 0 else "not to be told apart on"
-                unit = " dB" if score == "psnr" else ""
-                kinds[kind].append(
-                    f"{label} ({form.format(codec[score])} against {form.format(own[score]['mean'])}{unit})"
-                )
+                figures = f"{form.format(codec[score])} against {form.format(own[score]['mean'])}{unit}"
+                kinds[kind].append(f"{label} ({figures})")
             beaten[rate] |= bool(kinds["better on"])
-            paid = codec["bits_per_pixel_payload"]
-            miss = "" if abs(paid / rates[rate] - 1) < 0.1 else f", which comes no nearer than {paid:.2f},"
             said = listed([f"{kind} {listed(some) if len(some) < len(SCORES) else 'all three scores'}"
                            for kind, some in kinds.items() if some])  # fmt: skip
-            parts.append(f"{NAMES[name]}{miss} is {said}")
+            paid = codec["bits_per_pixel_payload"]
+            miss = f" (at {paid:.2f}, as near as it comes)" if _beside(paid, rates[rate]) else ""
+            verdicts.setdefault(said, []).append(f"{NAMES[name]}{miss}")
+        parts = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {said}" for said, names in verdicts.items()]
         if parts:
             sentences.append(f"At {rates[rate]:.2f} bits per pixel, {RATES[rate]}: {'; '.join(parts)}.")
     if beaten.get("fixed_length") and "prior" in beaten:
@@ -58,6 +58,11 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
             else "So what puts the model above the codecs is its prior: with codes of fixed length it does not lead."
         )
     return sentences
+
+
+def _beside(paid, rate):
+    """Whether a codec's rate is so far from the wanted one that it must be said."""
+    return abs(paid / rate - 1) > 0.1
 
 
 def on_the_scale(points: Found, own: Found) -> list[str]:
@@ -186,13 +191,15 @@ def _reconstruction(metrics):
         f"{NAMES[best]}, the best guess without a model, {guesses[best]['ssim']:.3f} and "
         f"{guesses[best]['ssim_foreground']:.3f}."
     )
-    rivals = []
-    for rate, codecs in metrics.get("codecs", {}).items():
+    rivals, rates = [], {"fixed_length": vqvae, "prior": metrics.get("prior")}
+    for rate, found in metrics.get("codecs", {}).items():
+        codecs = {name: codec for name, codec in found.items()
+                  if not _beside(codec["bits_per_pixel_payload"], rates[rate]["bits_per_pixel"])}  # fmt: skip
         if codecs:
             name = max(codecs, key=lambda name: codecs[name]["ssim_foreground"])
             codec = codecs[name]
             rivals.append(
-                f"{codec['ssim']:.3f} and {codec['ssim_foreground']:.3f} near the rate of {RATES[rate]} ({NAMES[name]} "
+                f"{codec['ssim']:.3f} and {codec['ssim_foreground']:.3f} at the rate of {RATES[rate]} ({NAMES[name]} "
                 f"at {codec['bits_per_pixel_payload']:.2f} bits per pixel)"
             )
     return f"{text} The best image codec: {listed(rivals)}." if rivals else text
