@@ -35,9 +35,11 @@ def test_the_verdict_on_codecs():
     assert fixed.startswith(
         "At 0.56 bits per pixel, fixed-length codes: WebP is better on foreground SSIM (0.950 against "
     )
-    assert "PSNR (34.7 dB against 33.3 dB) and worse on SSIM (0.960 against 0.970); AVIF is worse on" in fixed
+    assert "PSNR (34.7 against 33.3 dB) and worse on SSIM (0.960 against 0.970); AVIF is worse on" in fixed
     assert fixed.endswith("and not to be told apart on SSIM (0.971 against 0.970).")
-    assert "better" not in prior and "JPEG, which comes no nearer than 0.31, is worse on" in prior
+    assert (
+        "better" not in prior and "WebP and JPEG (at 0.31, as near as it comes) are worse on all three scores." in prior
+    )
     assert "its prior" in last
     alone = conclusions.against_codecs({"fixed_length": CODECS["fixed_length"]}, RATES, OWN)
     assert alone == [fixed]
@@ -112,7 +114,7 @@ def test_what_went_wrong_is_named_with_its_figures():
         assert part in text, part
     assert "collapsed" not in text and "stopped" not in text and "AVIF" not in text
     steps = "\n".join(conclusions.next_steps(FOUND))
-    assert "+5.5% (validation)" in steps and "6.2% of the samples" in steps and "PixelSNAIL came to 3.30" in steps
+    assert "5.5% more bits" in steps and "6.2% of the samples" in steps and "PixelSNAIL came to 3.30" in steps
 
 
 def test_a_poor_recipe_without_prior_masks_labels_or_positions():
@@ -143,7 +145,7 @@ def test_the_summary_has_the_headline_figures(told, tmp_path):
     assert "16 × 16 codes out of 512; it is trained on the squared error and on SSIM." in rows["Model"]
     assert ("told each slice's position" in rows["Model"]) == bool(told)
     assert "the nearest training slice, the best guess without a model, 0.300 and 0.300" in rows["Reconstruction"]
-    assert "fixed-length codes, WebP at 0.55 bits per pixel: 0.960 and 0.950" in rows["Reconstruction"]
+    assert "0.960 and 0.950 at the rate of fixed-length codes (WebP at 0.55 bits per pixel)" in rows["Reconstruction"]
     assert "3.21 bits a code" in rows["Prior"] and "0.20 instead of 0.56" in rows["Prior"]
     assert "6.2% of 128 failed" in rows["Samples"] and "none is a copy" in rows["Samples"]
     without = {**FOUND, "metrics": metrics()}

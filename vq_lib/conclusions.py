@@ -10,7 +10,7 @@ from vq_lib import baselines, files
 from vq_lib.errors import UserError
 from vq_lib.names import NAMES
 
-SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f} dB")}
+SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f}")}
 RATES = {"fixed_length": "fixed-length codes", "prior": "the prior's code length"}
 LOSSES = {"mse": "the squared error", "clipped_mse": "the squared error", "l1": "the absolute error"}
 GUESSES = ("zeros", "mean_image", "position_mean", "nearest_training")
@@ -33,18 +33,22 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
     """
     sentences, beaten = [], {}
     for rate, codecs in found.items():
-        parts, beaten[rate] = [], False
+        verdicts: dict[str, list[str]] = {}  # what is said, and of which codecs
+        beaten[rate] = False
         for name, codec in codecs.items():
             kinds: dict[str, list[str]] = {"better on": [], "worse on": [], "not to be told apart on": []}
             for score, (label, form) in SCORES.items():
-                lead = codec["lead"][score]
+                lead, unit = codec["lead"][score], " dB" if score == "psnr" else ""
                 kind = "worse on" if lead["low"] > 0 else "better on" if lead["high"] < 0 else "not to be told apart on"
-                kinds[kind].append(f"{label} ({form.format(codec[score])} against {form.format(own[score]['mean'])})")
+                figures = f"{form.format(codec[score])} against {form.format(own[score]['mean'])}{unit}"
+                kinds[kind].append(f"{label} ({figures})")
             beaten[rate] |= bool(kinds["better on"])
+            said = listed([f"{kind} {listed(some) if len(some) < len(SCORES) else 'all three scores'}"
+                           for kind, some in kinds.items() if some])  # fmt: skip
             paid = codec["bits_per_pixel_payload"]
-            miss = "" if abs(paid / rates[rate] - 1) < 0.1 else f", which comes no nearer than {paid:.2f},"
-            said = listed([f"{kind} {listed(some)}" for kind, some in kinds.items() if some])
-            parts.append(f"{NAMES[name]}{miss} is {said}")
+            miss = f" (at {paid:.2f}, as near as it comes)" if _beside(paid, rates[rate]) else ""
+            verdicts.setdefault(said, []).append(f"{NAMES[name]}{miss}")
+        parts = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {said}" for said, names in verdicts.items()]
         if parts:
             sentences.append(f"At {rates[rate]:.2f} bits per pixel, {RATES[rate]}: {'; '.join(parts)}.")
     if beaten.get("fixed_length") and "prior" in beaten:
@@ -54,6 +58,11 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
             else "So what puts the model above the codecs is its prior: with codes of fixed length it does not lead."
         )
     return sentences
+
+
+def _beside(paid, rate):
+    """Whether a codec's rate is so far from the wanted one that it must be said."""
+    return abs(paid / rate - 1) > 0.1
 
 
 def on_the_scale(points: Found, own: Found) -> list[str]:
@@ -70,8 +79,10 @@ def on_the_scale(points: Found, own: Found) -> list[str]:
         weakest, strongest = min(blurs), max(blurs)
         guesses = sorted((points[name][score], what) for name, what in names.items() if name in points)
         level = [f"{what} ({form.format(value)})" for value, what in guesses if value >= blurs[strongest]]
-        text = f"{label}: the slice moves from right to left as it is blurred; at σ = {strongest} it scores "
-        text += f"{form.format(blurs[strongest])}, "
+        text = (
+            f"{label[0].upper()}{label[1:]}: the slice moves from right to left as it is blurred; at σ = {strongest} "
+        )
+        text += f"it scores {form.format(blurs[strongest])}, "
         text += f"no more than {listed(level)}" if level else "still more than every guess"
         mine = own[score]["mean"]
         better = [sigma for sigma, value in blurs.items() if value > mine]
@@ -102,8 +113,8 @@ def black_turned_grey(curves: list[dict]) -> list[str]:
             if row["ssim"] < before["ssim"] - 0.02 and level > 1:
                 sentences.append(
                     f"{NAMES[name]}'s SSIM falls from {before['ssim']:.2f} to {row['ssim']:.2f} between "
-                    f"quality {before['quality']} and {row['quality']}, where black is rounded to grey level {level}: "
-                    "SSIM charges that all over the black background. Foreground SSIM does not see it."
+                    f"quality {before['quality']} and {row['quality']}, where black is rounded to grey level {level}, "
+                    "which lowers SSIM all over the black background. Foreground SSIM does not see it."
                 )
     return sentences
 
@@ -180,16 +191,18 @@ def _reconstruction(metrics):
         f"{NAMES[best]}, the best guess without a model, {guesses[best]['ssim']:.3f} and "
         f"{guesses[best]['ssim_foreground']:.3f}."
     )
-    for rate, codecs in metrics.get("codecs", {}).items():
+    rivals, rates = [], {"fixed_length": vqvae, "prior": metrics.get("prior")}
+    for rate, found in metrics.get("codecs", {}).items():
+        codecs = {name: codec for name, codec in found.items()
+                  if not _beside(codec["bits_per_pixel_payload"], rates[rate]["bits_per_pixel"])}  # fmt: skip
         if codecs:
             name = max(codecs, key=lambda name: codecs[name]["ssim_foreground"])
             codec = codecs[name]
-            text += (
-                f" The best codec at the rate of {RATES[rate]}, {NAMES[name]} at "
-                f"{codec['bits_per_pixel_payload']:.2f} bits per pixel: {codec['ssim']:.3f} and "
-                f"{codec['ssim_foreground']:.3f}."
+            rivals.append(
+                f"{codec['ssim']:.3f} and {codec['ssim_foreground']:.3f} at the rate of {RATES[rate]} ({NAMES[name]} "
+                f"at {codec['bits_per_pixel_payload']:.2f} bits per pixel)"
             )
-    return text
+    return f"{text} The best image codec: {listed(rivals)}." if rivals else text
 
 
 def _samples(samples, memorisation):
@@ -313,8 +326,8 @@ def next_steps(found: Found) -> list[str]:
     gap = prior["bits_per_code"]["validation"] / prior["bits_per_code"]["train"] - 1
     if gap > SMALL:
         steps.append(
-            f"More people before more layers: on people whom it has not seen the prior already costs {gap:+.1%} "
-            "(validation), and more layers would widen that gap first."
+            f"More people before more layers: validation people, whom it has not seen, cost the prior {gap:.1%} more "
+            "bits than its training people, and more layers would widen that gap first."
         )
     failed = samples.get("failed_fraction")
     why = (
