@@ -129,9 +129,9 @@ def in_words(gaps):
 
     differ = any(found["groups"]["low"] > 0 or found["groups"]["high"] < 0 for found in gaps.values())
     return (
-        f"Compared with training people, a code costs {share('test', 'gap')} bits for test people and "
+        f"Compared with training people, the bits per code are {share('test', 'gap')} for test people and "
         f"{share('validation', 'gap')} for validation people (95% intervals over people). Under a position unigram "
-        f"that has seen none of them it costs {share('test', 'groups')} and {share('validation', 'groups')}: by this "
+        f"that has seen none of them they are {share('test', 'groups')} and {share('validation', 'groups')}: by this "
         f"measure the groups {'differ' if differ else 'cannot be told apart'}. Corrected for that, gaps of "
         f"{share('test', 'beyond')} and {share('validation', 'beyond')} are left."
     )

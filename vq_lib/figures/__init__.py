@@ -156,14 +156,18 @@ def paragraphs(*sentences: str) -> Html | None:
     kept = [text for text in sentences if text]
     if not kept:
         return None
-    return Html("".join(f"<p>{html.escape(text)}</p>" for text in kept), "\n".join(kept))
+    markup = "".join(f"<p>{html.escape(text)}</p>" for text in kept)
+    return Html(f'<div class="prose">{markup}</div>', "\n".join(kept))
 
 
 def points(title: str, sentences: Iterable[str]) -> Html:
     """A line and a list below it."""
     kept = list(sentences)
     items = "".join(f"<li>{html.escape(text)}</li>" for text in kept)
-    return Html(f"<p>{html.escape(title)}</p><ul>{items}</ul>", "\n".join([title, *(f"- {text}" for text in kept)]))
+    return Html(
+        f'<div class="prose"><p>{html.escape(title)}</p><ul>{items}</ul></div>',
+        "\n".join([title, *(f"- {text}" for text in kept)]),
+    )
 
 
 def warning(text: str) -> Html:
