@@ -64,7 +64,7 @@ figures.settings(study)
 # With means over the $P$ pixels of a batch and over its $N$ cells of $D$ numbers each, and $\operatorname{sg}$ for "no
 # gradient passes here", the loss is
 #
-# $$L = \frac{1}{\operatorname{Var}(x)} \frac{1}{P} \sum_{p=1}^{P} (x_p - \hat x_p)^2
+# $$L = \frac{1}{P \operatorname{Var}(x)} \sum_{p=1}^{P} (x_p - \hat x_p)^2
 # + \lambda \bigl(1 - \operatorname{SSIM}(x, \hat x)\bigr)
 # + \beta \, \frac{1}{ND} \sum_{i=1}^{N} \lVert z_{e,i} - \operatorname{sg}(z_{q,i}) \rVert^2 .$$
 #

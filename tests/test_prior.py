@@ -392,8 +392,8 @@ def test_gap_in_words_says_whether_the_groups_differ():
 
     found = {"gap": share(0.11, 0.1, 0.12), "groups": share(-0.02, -0.03, -0.01), "beyond": share(0.13, 0.12, 0.14)}
     text = ladder.in_words({"test": found, "validation": found})
-    assert "11.0% (10.0% to 12.0%) for test people" in text and "2.0% fewer bits (-3.0% to -1.0%)" in text
-    assert "the groups differ" in text and "gaps of 13.0% (12.0% to 14.0%)" in text
+    assert "+11.0% (+10.0% to +12.0%) for test people" in text and "-2.0% (-3.0% to -1.0%)" in text
+    assert "the groups differ" in text and "gaps of +13.0% (+12.0% to +14.0%)" in text
     same = {**found, "groups": share(0.001, -0.01, 0.01)}
     assert "cannot be told apart" in ladder.in_words({"test": same, "validation": same})
 

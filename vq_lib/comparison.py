@@ -289,7 +289,7 @@ def _generation(report):
     shares = [samples.get(name) for name in ("memorised_fraction", "failed_fraction")]
     unigram = report.prior.get("baselines_bits_per_code", {}).get("position_unigram")
     return [report.name, NAMES.get(name, name), f"{bits['test']:.2f}", f"{unigram:.2f}" if unigram else "–",
-            " / ".join(f"{bits[split] / bits['train'] - 1:+.1%}" for split in ("test", "validation")),
+            " / ".join(f"{bits[split] / bits['train'] - 1:+.1%}" for split in ("test", "validation") if split in bits),
             _interval(auc, 2) if auc else "–",
             f"{pairs['generated']:.3f} / {pairs['real']:.3f}" if pairs else "–",
             *("–" if share is None else f"{share:.1%}" for share in shares)]  # fmt: skip

@@ -124,20 +124,16 @@ def gap(trained, unseen, draws=2000, seed=0):
 def in_words(gaps):
     """What `gap` found for test and validation people, `{"test", "validation"}`, as sentences."""
 
-    def share(who, key, text=""):
-        found = gaps[who][key]
-        return f"{abs(found['mean']):.1%}{text} ({found['low']:.1%} to {found['high']:.1%})"
-
-    def more(who):
-        return share(who, "groups", " more bits" if gaps[who]["groups"]["mean"] > 0 else " fewer bits")
+    def share(who, key):
+        return "{mean:+.1%} ({low:+.1%} to {high:+.1%})".format(**gaps[who][key])
 
     differ = any(found["groups"]["low"] > 0 or found["groups"]["high"] < 0 for found in gaps.values())
     return (
-        f"The gap to training people is {share('test', 'gap')} for test people and {share('validation', 'gap')} for "
-        f"validation people (95% intervals over people). For a position unigram that has seen none of them, test "
-        f"people need {more('test')} and validation people {more('validation')} than training people: the groups "
-        f"{'differ' if differ else 'cannot be told apart'}. Corrected for that, gaps of {share('test', 'beyond')} and "
-        f"{share('validation', 'beyond')} are left."
+        f"Compared with training people, the bits per code are {share('test', 'gap')} for test people and "
+        f"{share('validation', 'gap')} for validation people (95% intervals over people). Under a position unigram "
+        f"that has seen none of them they are {share('test', 'groups')} and {share('validation', 'groups')}: by this "
+        f"measure the groups {'differ' if differ else 'cannot be told apart'}. Corrected for that, gaps of "
+        f"{share('test', 'beyond')} and {share('validation', 'beyond')} are left."
     )
 
 

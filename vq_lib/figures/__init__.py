@@ -163,7 +163,8 @@ def paragraphs(*sentences: str) -> Html | None:
     kept = [text for text in sentences if text]
     if not kept:
         return None
-    return Html("".join(f"<p>{html.escape(text)}</p>" for text in kept), "\n".join(kept))
+    markup = "".join(f"<p>{html.escape(text)}</p>" for text in kept)
+    return Html(f'<div class="prose">{markup}</div>', "\n".join(kept))
 
 
 def points(sentences: Sequence[str | tuple[str, str]], name: str = "", title: str = "") -> Html:

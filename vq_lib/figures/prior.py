@@ -18,7 +18,7 @@ def curves(histories, position_unigram):
         histories: `{prior: {"epoch", "loss", "val_loss"}}`, each column (epochs,), losses in nats.
         position_unigram: bits per code of the validation people, as the curves are.
     """
-    figure, axes = figures.new(6.5, 3)
+    figure, axes = figures.new(8.5, 3)
     for name, history in histories.items():
         epochs = history["epoch"]
         marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
@@ -29,7 +29,7 @@ def curves(histories, position_unigram):
     last = max(history["epoch"][-1] for history in histories.values())
     axes.set(xlabel="epoch", ylabel="bits per code", xlim=(0.5, last + 0.5))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)  # inside it would cover curves
     return figure
 
 
@@ -178,6 +178,7 @@ def influence_panels(influence, cell):
     bar = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
     figure.colorbar(picture, cax=bar, label="log10 of the mean change of the logits")
     figures.bare(axes)
+    axes.set_facecolor("#f2f2f2")
     axes.add_patch(_square(cell))
     axes.set_title("How much it matters", fontsize=9)
     _kinds(binary, influence, cell)
