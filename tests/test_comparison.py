@@ -141,6 +141,7 @@ def test_settings_are_those_that_the_report_was_built_with(reports):
     }  # fmt: skip
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
     assert comparison.Report(reports / "one").settings.vqvae.codes == 32
+    assert "MNI152" in comparison.page(reports), "the pictures of synthetic people say where they come from"
     document["provenance"]["overrides"] = ""
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
     assert comparison.Report(reports / "one").settings is None

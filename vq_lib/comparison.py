@@ -173,6 +173,7 @@ def page(folder: Path = REPORTS) -> str:
         css=(template / "report.css").read_text(encoding="utf-8"),
         figures=figures, complaints=complaints, sweeps=swept, systems=_systems(reports, systems),
         samples=[picture for picture in map(_samples, reports) if picture],
+        acknowledgements=_acknowledgements(reports),
         reports=[{"name": r.name, "title": r.title, "url": f"{r.name}/report.html"} for r in reports],
         quality=[_quality(r) for r in reports],
         generation=[_generation(r) for r in reports if r.prior],
@@ -237,6 +238,14 @@ def _systems(reports, systems):
         cells = [system["name"], system["reported"], score, system["caution"]]
         rows.append(cells if len(missing) < len(systems) else [*cells[:2], cells[3]])
     return {"rows": rows, "missing": missing, "any": len(missing) < len(systems)}
+
+
+def _acknowledgements(reports):
+    """What must be said where real slices of these data sets are shown, each once."""
+    from vq_lib.data import acknowledged
+
+    chosen = (report.settings.data.layout for report in reports if report.settings)
+    return [acknowledged(layout) for layout in dict.fromkeys(chosen) if layout]
 
 
 def _samples(report):

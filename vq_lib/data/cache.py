@@ -91,7 +91,11 @@ def _about(study):
 
 def acknowledgement(study: Study) -> str:
     """What every report on these slices must say about where they come from; plain text."""
-    layout = _about(study)["layout"]
+    return acknowledged(_about(study)["layout"])
+
+
+def acknowledged(layout: str) -> str:
+    """The same for a layout, such as "oasis"."""
     return (cohort if layout == "cohort" else layouts.ADAPTERS[layout]).ACKNOWLEDGEMENT
 
 
