@@ -108,7 +108,12 @@ def cards(metrics: dict) -> list[tuple[str, str, str]]:
     if auc := samples.get("two_sample_auc"):
         remark = "samples with grain against test slices; 0.5: cannot be told apart"
         found.append(("Two-sample AUC", f"{auc['mean']:.2f}", remark))
-    if "memorised_fraction" in samples:
+    if "failed_fraction" in samples:
+        failed, near = f"{samples['failed_fraction']:.1%}", f"{samples['memorised_fraction']:.1%}"
+        chance = samples.get("failed_by_chance") or 0
+        remark = f"of samples: too far from, or too near to, training slices; by chance {chance:.1%} / up to 2%"
+        found.append(("Failed / suspected copies", f"{failed} / {near}", remark))
+    elif "memorised_fraction" in samples:
         found.append(("Suspected copies", f"{samples['memorised_fraction']:.1%}", "of samples; up to 2% by chance"))
     people = [str(data[split]["people"]) for split in ("train", "validation", "test") if split in data]
     if people:
@@ -144,6 +149,8 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
     if bits and unigram and bits["test"] >= unigram:
         found.append(f"The prior needs {bits['test']:.2f} bits a code and a table of frequencies for each cell "
                      f"{unigram:.2f}: it knows nothing of how codes go together.")  # fmt: skip
+    if verdict.get("failed", {}).get("beyond_chance"):
+        found.append(verdict["failed"]["sentence"])
     if verdict.get("kind", "none") != "none":
         found.append(verdict["verdict"])
     return found
