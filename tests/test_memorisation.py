@@ -83,9 +83,9 @@ def test_failures_are_farther_than_any_held_out_slice():
     rng = np.random.default_rng(0)
     held_out, people = rng.random(200), np.repeat(np.arange(20), 10)
     _, about = memorisation.failures(np.full(50, 2.0), held_out, people)
-    assert about["beyond_chance"] and "50 of 50 samples (100.0%) lie farther" in about["sentence"]
+    assert about["beyond_chance"] and "50 of 50 samples (100.0%) failed: they lie farther" in about["sentence"]
     _, about = memorisation.failures(np.r_[rng.random(49), 2.0], held_out, people)
-    assert not about["beyond_chance"] and "1 of 50 samples (2.0%) lies farther" in about["sentence"]
+    assert not about["beyond_chance"] and "1 of 50 samples (2.0%) failed: it lies farther" in about["sentence"]
     assert memorisation.failures([1.0], held_out, np.zeros(200))[1]["left_out_fraction"] is None
 
 
@@ -110,7 +110,7 @@ def test_verdict_names_the_worst_temperature_and_what_the_likelihood_tells():
     assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)[0] == "none"
     known = {"test": {"mean": 0.8, "low": 0.7, "high": 0.9}}
     kind, sentence = memorisation.verdict(np.arange(100) < 1, 0, 3.0, 3.4, known)
-    assert kind == "learned by heart" and "from test people with 0.80 (0.70–0.90)" in sentence
+    assert kind == "learned by heart" and "from test people with an AUC of 0.80 (0.70–0.90)" in sentence
     assert "1 of 100 samples lies suspiciously near" in sentence
 
 

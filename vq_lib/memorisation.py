@@ -91,13 +91,14 @@ def failures(distances, held_out, people):
     n, count = len(which), int(which.sum())
     # One slice at least: among so many held-out slices, a rarer failure could not have been seen.
     beyond = _beyond_chance(count, n, max(left_out or 0, 1 / len(held_out)))
+    who = {0: "none lies", 1: "it lies"}.get(count, "they lie")
     sentence = (
-        f"{count} of {n} samples ({count / n:.1%}) lie{'s' * (count == 1)} farther from every training slice than any "
-        "slice of an unseen person does"
+        f"{count} of {n} samples ({count / n:.1%}) failed: {who} farther from every training slice than any slice "
     )
+    sentence += "of an unseen person does"
     if left_out is not None:
-        sentence += f"; of an unseen person held against the other unseen people, {left_out:.1%} of the slices do"
-    sentence += ": more than chance explains." if beyond else ": no more than chance explains."
+        sentence += f", as {left_out:.1%} of an unseen person's slices do beside the other unseen people's"
+    sentence += ". That is more than chance explains." if beyond else ". That is no more than chance explains."
     about = {"count": count, "fraction": count / n, "limit": limit, "left_out_fraction": left_out,
              "beyond_chance": bool(beyond), "sentence": sentence}  # fmt: skip
     return which, about
@@ -155,10 +156,9 @@ def verdict(suspects, exact, bits_train, bits_test, known=None, heated=()):
     more = f"codes of test people cost {abs(gap):.1%} {'more' if gap >= 0 else 'fewer'} bits than those of training "
     more += "people"
     if known:
-        told = " and ".join(f"from {name} people with {{mean:.2f}} ({{low:.2f}}–{{high:.2f}})".format(**auc)
+        told = " and ".join(f"from {name} people with an AUC of {{mean:.2f}} ({{low:.2f}}–{{high:.2f}})".format(**auc)
                             for name, auc in known.items())  # fmt: skip
-        more += f", and a person's bits, less those by a table of frequencies, tell training people {told} "
-        more += "(AUC; 0.5: not at all)"
+        more += f", and a person's bits, less those by a table of frequencies, tell training people {told}"
     if exact or _beyond_chance(count, n, rate):
         copies = f"{exact} sample{'s are' if exact != 1 else ' is'} a training slice, code by code. " if exact else ""
         return "copies", f"The model gives back training slices. {copies}{near}"
