@@ -277,31 +277,36 @@ figures.show(
 if prior is not None:
     images, drawn, told, drawing = stages.draw_samples(study, slices, vqvae, prior)
     rng = np.random.default_rng(study.recipe.evaluation.seed)
-    count = min(36, len(images) // 6 * 6, len(test) // 6 * 6)
-    real = inputs[rng.choice(len(inputs), count, replace=False)]
+    across = draw_samples.columns(images.shape[1])
+    count = min(across * min(across, 4), len(images), len(test))
+    blocks = {"Test people": inputs[rng.choice(len(inputs), count, replace=False)], "Generated": images[:count]}
     display(figures.show(
-        study, "samples", draw.gallery(real, images[:count], ("Test people", "Generated")),
+        study, "samples", draw_samples.gallery(blocks),
         f"Real slices of test people, and slices drawn from the model, unselected: the first {count} of "
-        f"{len(images)}, drawn in {drawing:.1f} s.",
-        f"{count} real and {count} generated slices in two blocks.",
+        f"{len(images)}, drawn in {drawing:.1f} s. The worst of all are shown further below.",
+        f"{count} real slices above {count} generated ones.",
     ))  # fmt: skip
 
 # %% [markdown]
 # A prior that is told the slice position or the label of a person draws what it is asked for. *What to look for.* Each
 # column is one position, in real slices of test people above and in new ones below. In the table: how often the
-# training slice nearest to a sample lies within 3/32 of the volume from where the sample was asked to be.
+# training slice nearest to a sample lies within 3/32 of the volume from where the sample was asked to be. Real test
+# slices show what can be reached, a training slice drawn at random what is reached without knowing anything.
 
 # %%
 if prior is not None and prior.conditional:
     rows = stages.draw_conditioned(study, slices, vqvae, prior)
     display(figures.show(
         study, "samples-conditioned", draw.conditioned(rows),
-        "Real slices of test people, and slices drawn for the same positions and for each label.",
+        "Real slices of test people, and slices drawn for the same "
+        + " and ".join(["positions"] * bool(prior.slices) + ["labels, a row each"] * bool(prior.labels)) + ".",
         f"{len(rows)} rows of slices, from the lowest position to the highest: {', '.join(rows)}.",
     ))  # fmt: skip
     if prior.slices:
-        right_place = stages.position_agreement(slices, images, told, prior.slices)
-        display(figures.table(("samples at the right position",), [(f"{100 * right_place:.0f}%",)]))
+        placed = stages.position_agreement(slices, images, told, prior.slices, outputs)
+        names = {"samples": "samples", "test": "real slices of test people, reconstructed", "chance": "by chance"}
+        display(figures.table(("", "at the right position"),
+                              [(name, f"{100 * placed[kind]:.0f}%") for kind, name in names.items()]))  # fmt: skip
 
 # %% [markdown]
 # ### Can you tell them apart?
@@ -319,7 +324,8 @@ if prior is not None and prior.conditional:
 # %%
 if prior is not None:
     grain = evaluation.grain(study, slices, vqvae, codes)
-    mixed, is_new = evaluation.panel(study, inputs, grain.draw(images, study.recipe.evaluation.seed))
+    with_grain = grain.draw(images, study.recipe.evaluation.seed)
+    mixed, is_new = evaluation.panel(study, inputs, with_grain, 2 * draw_samples.columns(images.shape[1]))
     display(figures.show(
         study, "blind-panel", draw_samples.panel(mixed),
         "Real slices of test people and generated ones in random order. The key is at the end of the report.",
@@ -329,11 +335,13 @@ if prior is not None:
 # %% [markdown]
 # ### Can a classifier?
 #
-# A reader is patient with twenty pictures; a classifier looks at all. It is trained to tell one set from the other on
-# some people and tested on others: brightness and sharpness in each part of the image, and the power spectrum. Its
-# **AUC** is the chance that it ranks a random image of one set above one of the other: 0.5 if it cannot tell, 1 if it
-# always can (Lopez-Paz and Oquab 2017, [arXiv 1610.06545](https://arxiv.org/abs/1610.06545)). This needs no network
-# trained elsewhere, as the Fréchet distance does, and no ten thousand samples to be unbiased.
+# A reader looks at a few dozen pictures; a classifier looks at all. This one is Fisher's linear discriminant on coarse
+# features: the brightness and the sharpness of each of 8×8 parts of the image, and its power spectrum in 24 rings. It
+# is trained to tell one set from the other on some people and tested on others. Its **AUC** is the chance that it ranks
+# a random image of one set above one of the other: 0.5 if it finds no difference, 1 if it always does (Lopez-Paz and
+# Oquab 2017, [arXiv 1610.06545](https://arxiv.org/abs/1610.06545)). It needs no network trained elsewhere, as the
+# Fréchet distance does, and no ten thousand samples to be unbiased. But it gives a **lower bound**: a stronger
+# classifier, or a reader who knows anatomy, may find what it cannot see.
 #
 # *What to look for.* The last row is the floor, two halves of the real people. The first is the whole model's figure.
 # Samples against reconstructions, both with grain or both without: what the *prior* gets wrong, since both come from
@@ -347,13 +355,29 @@ if prior is not None:
     auc = judged["two_sample_auc"]
     display(figures.show(
         study, "two-sample", draw_samples.two_sample(auc),
-        "Area under the ROC curve of a classifier between two sets of slices, with 95% intervals over people and "
-        "samples (last row: mean and range of ten splits).",
+        "How well a linear discriminant on coarse features tells two sets of slices apart, with 95% intervals over "
+        "people and samples, in which training it anew is not included (last row: mean and range of ten splits).",
         "; ".join(f"{name} {value['mean']:.2f}" for name, value in auc.items()),
     ))  # fmt: skip
-    pairs = judged["pair_ms_ssim"]
-    print(f"Mean MS-SSIM of 200 random pairs: samples with grain {pairs['generated']:.3f}, people {pairs['real']:.3f}.")
-    print(f"Samples are {'less' if pairs['generated'] > pairs['real'] else 'more'} varied than people.")
+    print(evaluation.on_the_floor(auc, slices.counts()["test"]["people"]))
+
+# %% [markdown]
+# ### Are they as varied as people?
+#
+# A model that draws one good brain again and again would pass every test of single images. So random pairs are compared
+# by **MS-SSIM**, which is 1 for equal images: pairs of samples, and pairs of slices of two different test people.
+# *What to look for.* A higher value is less variety. With few test people the intervals are wide.
+
+# %%
+if prior is not None:
+    pairs, spread = judged["pair_ms_ssim"], judged["pair_ms_ssim_interval"]
+    rows = [(name, "{mean:.3f} ({low:.3f}–{high:.3f})".format(**spread[kind]))
+            for name, kind in (("samples with grain", "generated"), ("test people", "real"))]  # fmt: skip
+    display(figures.table(("", "MS-SSIM of two"), rows, "Mean of 200 random pairs, 95% interval"))
+    apart = metrics.difference(spread["generated"], spread["real"])
+    print("By the variety of pairs, samples", metrics.verdict(
+        apart, "are more varied than people.", "are less varied than people.", "cannot be told apart from people."
+    ))  # fmt: skip
 
 # %% [markdown]
 # ### Is the anatomy right?
@@ -361,26 +385,65 @@ if prior is not None:
 # Pixels of a head are parted into fluid, grey and white matter by two grey levels (Otsu's, from training slices); fluid
 # deep in the head counts as ventricle. The rule is crude, but the same for real and generated slices. *What to look
 # for.* Curves that lie on each other. A curve to the right means too much of that tissue; one that is too steep, too
-# little variety between brains.
+# little variety between brains. A long tail is samples that no person's slice is like: the table counts those beyond
+# the range of 98% of the test slices, of which chance gives 2%.
 
 # %%
 if prior is not None:
-    means = judged["anatomy_mean_and_spread"]
+    means = judged["anatomy"]
     display(figures.show(
         study, "anatomy", draw_samples.anatomy(anatomy),
         "Share of the head's area that is fluid, grey matter, white matter and ventricle: cumulative distributions "
         "over slices of test people, their reconstructions, and samples.",
-        "; ".join(f"{name}: real {100 * value:.1f}%, generated {100 * means['generated'][name][0]:.1f}%"
-                  for name, (value, _) in means["real"].items()),
+        "; ".join(f"{name}: real {100 * value['mean']:.1f}%, generated {100 * means['generated'][name]['mean']:.1f}%"
+                  for name, value in means["real"].items()),
     ))  # fmt: skip
+    rows = []
+    for name, real in means["real"].items():
+        found = metrics.verdict(
+            metrics.difference(means["generated"][name], real), "less", "more", "no difference seen"
+        )
+        shares = ("{mean:.3f} ({low:.3f}–{high:.3f})".format(**means[kind][name]) for kind in draw_samples.KINDS)
+        rows.append((name, *shares, found, f"{judged['outside'][name]:.1%}"))
+    display(figures.table(
+        ("share of the head", *(name for name, _ in draw_samples.KINDS.values()), "samples have", "beyond the range"),
+        rows, "Mean shares with 95% intervals over people and over samples",
+    ))  # fmt: skip
+
+# %% [markdown]
+# ### Which samples failed?
+#
+# An average hides a sample that is no brain at all. For each sample the nearest training slice is looked up (Euclidean
+# distance at 64 pixels), and the same is done for the test people's slices, which go through the same decoder first. A
+# sample **failed** where it lies farther from every training slice than any test slice does.
+#
+# *What to look for.* What the failed ones (in red), if there are any, have in common: heads that run out of the
+# picture, one texture everywhere, no head. One unlikely code early in the grid can mislead all that follow. A model can
+# also fail in ways that this rule does not see: it finds what is unlike everything, not what is wrong in detail.
+
+# %%
+if prior is not None:
+    near = compared.neighbours(images, drawn)
+    failed, about_failed = compared.failures(near)
+    farthest = np.argsort(-near["pixel_distance"], kind="stable")[: 7 * (1 + (failed.sum() > 7))]
+    titles = [f"no. {i + 1}: {near['pixel_distance'][i]:.1f}" for i in farthest]
+    display(figures.show(
+        study, "farthest", draw_samples.neighbours(
+            images[farthest], slices.images[train[near["pixel_index"][farthest]]], titles, failed[farthest], False
+        ),
+        f"The {len(farthest)} samples of {len(images)} that lie farthest from any training slice, and the training "
+        f"slice nearest to each. Red: farther than any test slice, over {about_failed['limit']:.1f}.",
+        f"{len(farthest)} samples over their nearest training slices, {failed[farthest].sum()} of them failed.",
+    ))  # fmt: skip
+    print(about_failed["sentence"])
 
 # %% [markdown]
 # ## New brains, or copies?
 #
 # A model that gives back its training people is useless as a generator, and breaks their privacy. For each sample the
-# nearest training slice is looked up twice: by pixels (Euclidean, at 64 pixels), and by codes (the share that differs,
-# cells that are background in both left out). How near is too near? As near as *unseen* people hardly ever come: a
-# sample is suspect below the 1st percentile of held-out people's distances
+# nearest training slice is looked up twice: by pixels, as above, and by codes (the share that differs, cells that are
+# background in both left out). How near is too near? As near as *unseen* people hardly ever come: a sample is suspect
+# below the 1st percentile of held-out people's distances
 # (after Dar et al. 2025, [10.1038/s41551-025-01468-8](https://doi.org/10.1038/s41551-025-01468-8)). Their slices go
 # through the same decoder first, since smooth images are nearer to everything. By chance alone up to 2% are suspect.
 #
@@ -388,23 +451,30 @@ if prior is not None:
 
 # %%
 if prior is not None:
-    bits = prior_result["bits_per_code"]
-    memory, near, suspects = evaluation.memorised(study, compared, images, drawn, bits)
-    index, distance = near["pixel_index"], near["pixel_distance"]
-    closest = np.argsort(distance)[:7]
+    parts, index = compared.closest(near)
+    suspects, shown = compared.suspects(near), np.argsort(parts, kind="stable")
+    shown = shown[: max(7, min(int(suspects.sum()), 28))]
+    titles = [f"no. {i + 1}{': suspect' * bool(suspects[i])}\n{near['pixel_distance'][i]:.1f} · "
+              f"{near['code_distance'][i]:.2f}" for i in shown]  # fmt: skip
     display(figures.show(
-        study, "nearest", draw.nearest(images[closest], slices.images[train[index[closest]]], distance[closest]),
-        "The samples that lie nearest to a training slice, that slice, and the difference (distance below).",
-        f"{len(closest)} samples with distances from {distance[closest][0]:.2f} to {distance[closest][-1]:.2f}.",
+        study, "nearest",
+        draw_samples.neighbours(images[shown], slices.images[train[index[shown]]], titles, suspects[shown]),
+        "The samples that lie nearest to a training slice, that slice, and the difference. Above: distance by pixels "
+        "and by codes. " + (f"Red: {suspects[shown].sum()} of the {suspects.sum()} suspects." if suspects.any()
+                            else "None is a suspect."),
+        f"{len(shown)} samples, their nearest training slices and the differences; {suspects[shown].sum()} suspects.",
     ))  # fmt: skip
 
 # %%
 if prior is not None:
+    heated, by_heat = evaluation.temperatures(study, compared, vqvae, prior, images, drawn, told)  # shown further below
+    known = stages.evaluate_membership(study, slices, prior, codes)
+    memory = evaluation.memorised(study, compared, near, prior_result["bits_per_code"], known, heated)
     display(figures.show(
         study, "distances",
         draw_samples.distances(near, compared.held_pixels, compared.held_codes, memory["threshold"]),
         "Distance to the nearest training slice, by pixels and by codes: of samples, and of slices of test people.",
-        f"By pixels, samples have a median of {np.median(distance):.2f} and held-out people of "
+        f"By pixels, samples have a median of {np.median(near['pixel_distance']):.2f} and held-out people of "
         f"{np.median(compared.held_pixels):.2f}; by codes {np.median(near['code_distance']):.2f} and "
         f"{np.median(compared.held_codes):.2f}.",
     ))  # fmt: skip
@@ -413,29 +483,56 @@ if prior is not None:
         f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
         f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}."
     )
-    print(memory["verdict"])  # fmt: skip
+
+# %% [markdown]
+# ### Does the likelihood tell who was trained on?
+#
+# Even where no sample is a copy, the prior may give its training people shorter codes than others, and whoever has the
+# model could ask it whether a person was among them (Yeom et al. 2018,
+# [arXiv 1709.01604](https://arxiv.org/abs/1709.01604)). But unseen people may simply be harder to code, for example
+# older. So what a table of frequencies of each grid cell's codes needs for a person is subtracted (Watson et al. 2022,
+# [arXiv 2111.08440](https://arxiv.org/abs/2111.08440)). The table is fitted on the training people too and remembers
+# a little of them, so that the difference errs on the low side.
+#
+# *What to look for.* The last column: the AUC of that difference, 0.5 if it tells nothing, 1 if it always tells. The
+# column before it: how far the table alone, without any network, tells the groups apart.
+
+# %%
+if prior is not None:
+    ways = {"prior": "prior", "table": "table of frequencies", "beyond_table": "prior less table"}
+    rows = [(f"training against {group} people",
+             *("{mean:.2f} ({low:.2f}–{high:.2f})".format(**found[way]) for way in ways))
+            for group, found in known.items()]  # fmt: skip
+    if rows:
+        display(figures.table(("AUC of a person's bits per code", *ways.values()), rows))
+    print(memory["verdict"])
 
 # %% [markdown]
 # ## Temperature
 #
-# Dividing the logits by a temperature below 1 makes each choice safer. *What to look for.* Cooler samples look cleaner
-# and are more alike, and their anatomy drifts to what is most common; warmer ones are more varied and fall apart. A
-# temperature chosen for looks alone would hide this, so all measures stand side by side; dashed green is real.
+# Dividing the logits by a temperature below 1 draws likelier codes: less variety, and less of what misleads the codes
+# that follow. The likeliest codes are those that training has seen most often, so that cooler samples may also lie
+# nearer to training slices; cooler is not safer. *What to look for.* Which temperature is best by each measure, and in
+# the table whether fewer failed samples are paid for with more suspects. A temperature chosen for looks alone would
+# hide this, so all measures stand side by side; dashed green is real.
 
 # %%
 if prior is not None:
-    heated, shown = evaluation.temperatures(study, compared, vqvae, prior, images, drawn, told)
-    real = {"pair_ms_ssim": pairs["real"], "ventricles": means["real"]["ventricles"][0]}
+    real = {"pair_ms_ssim": pairs["real"], "ventricles": means["real"]["ventricles"]["mean"]}
     display(figures.show(
         study, "temperature", draw_samples.temperature(heated, real),
-        "What the temperature does to up to 64 samples (the first two with grain). Green: real slices. Red: the "
-        "suspects that chance allows.",
+        f"What the temperature does to {heated[0]['count']} samples (the first two with grain). Green: real slices. "
+        "Red: the suspects that chance allows.",
         "; ".join(f"T {row['temperature']:g}: AUC {row['auc']:.2f}, pairs {row['pair_ms_ssim']:.2f}" for row in heated),
     ))  # fmt: skip
+    display(figures.table(
+        ("temperature", "suspected copies", "failed"),
+        [(f"{row['temperature']:g}", f"{row['memorised']:.1%}", f"{row['failed']:.1%}") for row in heated],
+    ))  # fmt: skip
     display(figures.show(
-        study, "temperature-samples", draw_samples.by_temperature(shown),
+        study, "temperature-samples", draw_samples.by_temperature(by_heat),
         "The first samples at each temperature; a column has the same noise.",
-        f"{len(shown)} rows of samples, from {min(shown):g} to {max(shown):g}.",
+        f"{len(by_heat)} rows of samples, from {min(by_heat):g} to {max(by_heat):g}.",
     ))  # fmt: skip
 
 # %% [markdown]
@@ -465,8 +562,9 @@ if prior is not None:
 #
 # $$-\log_2 p(x) \le -\log_2 p(z^*) - \log_2 p(x \mid z^*).$$
 #
-# Both parts are distributions of TensorFlow Probability. *What to look for.* The codes are cheap beside the noise that
-# they leave out. PNG and WebP need no training; what a model must add to beat them is the grain of the scanner.
+# Both parts are distributions of TensorFlow Probability. *What to look for.* The codes are cheap beside the pixels that
+# they leave open: most bits go to the scanner's noise, which nothing predicts. PNG and WebP need no training; the last
+# column says whether this model's bound is below theirs on the same slices.
 
 # %%
 likelihood = None
@@ -475,15 +573,21 @@ if prior is not None:
 if likelihood is not None:
     from vq_lib import distribution
 
-    few = test[:4]
+    people = np.unique(slices.person[test])[:4]
+    few = np.array([some[len(some) // 2] for some in (test[slices.person[test] == name] for name in people)])
     grids = distribution.code_grid(prior, stages.conditions(slices, study.recipe.prior.condition)[2][few]
                                    if prior.conditional else None)  # fmt: skip
-    print(grids, "\nlog p(z*) of four test slices, in nats:", np.round(np.asarray(grids.log_prob(codes[few])), 1))
+    per_code = -np.asarray(grids.log_prob(codes[few])) / np.log(2) / np.prod(prior.grid)
+    print(grids, f"\n-log2 p(z*) of a slice of {len(few)} test people each, in bits per code:", per_code.round(2))
     spans = {"codes": "codes, by the prior", "pixels_given_codes": "pixels, given the codes",
              "bits_per_pixel": "together, the bound"}  # fmt: skip
-    rows = [(label, "{mean:.3f} ({low:.3f}–{high:.3f})".format(**likelihood[part])) for part, label in spans.items()]
-    rows += [(f"{NAMES[name]}, without loss", f"{bits:.3f}") for name, bits in likelihood["lossless"].items()]
-    display(figures.table(("", "bits per pixel"), rows, "The test slices without loss"))
+    rows = [(label, "{mean:.3f} ({low:.3f}–{high:.3f})".format(**likelihood[part]), "–")
+            for part, label in spans.items()]  # fmt: skip
+    for name, saved in likelihood["difference"].items():
+        found = metrics.verdict(saved, "the bound is lower", "the bound is higher")
+        rows.append((f"{NAMES[name]}, without loss", f"{likelihood['lossless'][name]:.3f}",
+                     "{mean:+.3f} ({low:+.3f} to {high:+.3f}): ".format(**saved) + found))  # fmt: skip
+    display(figures.table(("", "bits per pixel", "the bound less this"), rows, "The test slices without loss"))
 
 # %% [markdown]
 # ## The record
@@ -500,10 +604,14 @@ if prior is not None:
         "count": len(images), "seconds": round(drawing, 2),
         "two_sample_auc": auc["samples with grain against test slices"],
         "two_sample_auc_without_grain": auc["samples against test slices"],
-        "pair_ms_ssim": judged["pair_ms_ssim"], "memorised_fraction": memory["memorised_fraction"],
-        **({"position_agreement": right_place} if prior.slices else {}),
+        "pair_ms_ssim": judged["pair_ms_ssim"], "pair_ms_ssim_interval": judged["pair_ms_ssim_interval"],
+        "failed_fraction": about_failed["fraction"], "failed_by_chance": about_failed["left_out_fraction"],
+        "memorised_fraction": memory["memorised_fraction"], "memorised_fraction_at": memory["memorised_at"],
+        **({"position_agreement": placed["samples"], "position_agreement_test": placed["test"],
+            "position_agreement_chance": placed["chance"]} if prior.slices else {}),
     }  # fmt: skip
-    parts |= {"prior": prior_result, "samples": samples, "likelihood": likelihood}
+    beyond = {group: found["beyond_table"] for group, found in known.items()}
+    parts |= {"prior": {**prior_result, "membership_auc": beyond}, "samples": samples, "likelihood": likelihood}
 stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
 found = conclusions.documents(study)
 figures.points(conclusions.summary(study.recipe, found), "vq-summary")

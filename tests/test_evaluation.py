@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vq_lib import evaluation, metrics
+from vq_lib import evaluation, figures, metrics, stages
 from vq_lib.data import Slices, cohort, masks
+from vq_lib.figures import generation as draw
 
 
 def people(count=3, positions=4, size=32):
@@ -158,3 +159,61 @@ def test_what_is_lit_outside_the_masks_is_skull(monkeypatch):
     assert about["source"] == "masks" and about["classes"][4] == evaluation.SKULL
     assert (classes[:, 16:] == 2).all()
     np.testing.assert_array_equal(classes[:, :16], np.where(lit[:, :16], 4, 0))
+
+
+def test_samples_are_where_they_were_asked_to_be():
+    slices, test = people(count=4, positions=8)
+    train, outputs = slices.where("train"), slices.images[test] / 255
+    told = np.stack([np.full(8, -1), np.r_[slices.position[train[:6]], -1, -1]], axis=1)
+    images = slices.images[train[:8]]  # copies: the nearest training slice is the slice itself
+    found = stages.position_agreement(slices, images, told, 8, outputs)
+    assert found["samples"] == 1 and found["chance"] == pytest.approx(1 / 8) and found["test"] > found["chance"]
+    away = np.where(told < 0, told, (told + 4) % 8)
+    assert stages.position_agreement(slices, images, away, 8, outputs)["samples"] == 0
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_membership_is_found_where_training_people_have_shorter_codes(knows):
+    """A prior of one logit a code, sure of the codes of training people alone, or of nobody's."""
+    rng, names = np.random.default_rng(0), np.repeat(np.arange(24), 5)
+    split = np.repeat(["train", "validation", "test"], [60, 30, 30])
+    empty, position = np.full(120, ""), np.tile(np.arange(5), 24)
+    image = np.zeros((120, 2, 2, 1), np.uint8)
+    slices = Slices(image, names.astype(str), position, empty, split, empty)
+    codes = rng.integers(0, 4, (120, 3, 3))
+
+    def logits(some):
+        seen = np.array([knows and (grid == codes[:60]).all(axis=(1, 2)).any() for grid in some])
+        right = np.where(seen, 3.0, 0.0) + rng.normal(0, 0.1, len(some))
+        return np.eye(4)[some] * right[:, None, None, None]
+
+    prior = SimpleNamespace(codes=4, conditional=False, predict_on_batch=logits)
+    study = SimpleNamespace(recipe=SimpleNamespace(prior=SimpleNamespace(condition=())))
+    found = stages.evaluate_membership(study, slices, prior, codes, people=8, each=3)
+    assert list(found) == ["validation", "test"]
+    for group in found.values():
+        assert (group["prior"]["mean"] == 1) is knows
+        assert group["prior"]["low"] <= 0.5 or knows
+
+
+def test_failures_and_suspects_are_told_by_the_same_distances():
+    reference = object.__new__(evaluation.Reference)
+    reference.people = np.repeat(np.arange(10), 20)
+    reference.held_pixels, reference.held_codes = np.linspace(4, 6, 200), np.linspace(0.5, 0.9, 200)
+    near = {"pixel_distance": np.array([5.0, 3.0, 9.0, 5.0]), "code_distance": np.array([0.7, 0.8, 0.9, 0.3]),
+            "pixel_index": np.arange(4), "code_index": np.arange(4) + 10}  # fmt: skip
+    parts, index = reference.closest(near)
+    np.testing.assert_array_equal(parts < 1, reference.suspects(near))
+    np.testing.assert_array_equal(parts < 1, [False, True, False, True])
+    assert index[1] == 1 and index[3] == 13
+    assert reference.failures(near)[0].tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize(("side", "across"), [(32, 6), (64, 6), (128, 6), (256, 3)])
+def test_slices_are_drawn_no_smaller_than_they_are(side, across):
+    assert draw.columns(side) == across and draw.columns(side) * side <= 928  # pixels of the report's column
+    images = np.zeros((7, 32, 32, 1), np.uint8)
+    for figure in (draw.gallery({"a": images, "b": images[:6]}), draw.panel(images), draw.by_temperature({1.0: images}),
+                   draw.neighbours(images, images, ["x"] * 7, [True] * 7, across=3),
+                   draw.neighbours(images[:1], images[:1], ["x"], [False], difference=False)):  # fmt: skip
+        assert figures.rendered(figure, "alt")[0] == "png"

@@ -71,12 +71,48 @@ def test_auc_by_hand():
 
 
 def test_equal_images_are_wholly_similar_and_pairs_are_of_two_people(people):
-    assert metrics.pair_similarity(np.repeat(people.images[:1], 3, axis=0), pairs=5) == pytest.approx(1)
+    same = metrics.pair_similarity(np.repeat(people.images[:1], 3, axis=0), pairs=5)
+    assert same == pytest.approx({"mean": 1, "low": 1, "high": 1})
     two = np.concatenate([np.repeat(people.images[:1], 4, 0), np.repeat(people.images[80:81], 4, 0)])
     expected = metrics.ms_ssim(people.images[:1], people.images[80:81])[0]
-    assert metrics.pair_similarity(two, np.repeat(["a", "b"], 4), pairs=20) == pytest.approx(expected)
+    assert metrics.pair_similarity(two, np.repeat(["a", "b"], 4), pairs=20)["mean"] == pytest.approx(expected)
     with pytest.raises(ValueError, match="two different groups"):
         metrics.pair_similarity(two, np.zeros(8))
+
+
+def test_interval_of_pairs_covers_the_truth_and_allows_for_common_members():
+    """Pairs of 20 members with an effect each: a pair's value is the sum of its two. Truth 0, hit in about 95%."""
+    rng, hits, alone = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        effect = rng.normal(size=20)
+        first = rng.integers(0, 20, 200)
+        second = (first + rng.integers(1, 20, 200)) % 20
+        values = effect[first] + effect[second]
+        found = metrics.dyadic_interval(values, first, second)
+        hits += found["low"] <= 0 <= found["high"]
+        alone += abs(values.mean()) <= 1.96 * values.std() / np.sqrt(200)
+    assert 0.88 <= hits / 300 <= 0.98 and alone / 300 < 0.6
+
+
+def test_interval_of_pairs_by_a_plain_loop():
+    rng = np.random.default_rng(1)
+    values, first, second = rng.normal(size=30), rng.integers(0, 6, 30), rng.integers(6, 12, 30)
+    rest, total = values - values.mean(), 0.0
+    for p in range(30):
+        for q in range(30):
+            total += rest[p] * rest[q] * bool({first[p], second[p]} & {first[q], second[q]})
+    half = 1.96 * np.sqrt(max(total, (rest**2).sum())) / 30
+    found = metrics.dyadic_interval(values, first, second)
+    assert found == pytest.approx({"mean": values.mean(), "low": values.mean() - half, "high": values.mean() + half})
+
+
+def test_a_difference_is_called_one_only_where_its_interval_leaves_out_zero():
+    def spread(mean, half):
+        return {"mean": mean, "low": mean - half, "high": mean + half}
+
+    assert metrics.difference(spread(1.0, 0.3), spread(0.5, 0.4)) == pytest.approx(spread(0.5, 0.5))
+    words = [metrics.verdict(spread(mean, 0.5)) for mean in (-0.6, -0.4, 0.4, 0.6)]
+    assert words == ["less", "cannot be told apart", "cannot be told apart", "more"]
 
 
 def disc(size, radius, centre=None):

@@ -73,6 +73,47 @@ def test_background_code_is_the_usual_one_of_black_cells():
     assert memorisation.background_code(codes, np.zeros_like(black)) == -1
 
 
+def test_failures_are_farther_than_any_held_out_slice():
+    held_out, people = np.array([1.0, 2.0, 3.0, 9.0]), np.array(["a", "a", "b", "b"])
+    which, about = memorisation.failures([0.5, 9.0, 9.1, 20.0], held_out, people)
+    assert which.tolist() == [False, False, True, True] and about["limit"] == 9 and about["count"] == 2
+    # Of b's slices both lie farther than a's farthest, of a's none farther than b's.
+    assert about["left_out_fraction"] == pytest.approx((1.0 + 0.0) / 2) and not about["beyond_chance"]
+    assert memorisation.failures(held_out, held_out, people)[1]["fraction"] == 0
+    rng = np.random.default_rng(0)
+    held_out, people = rng.random(200), np.repeat(np.arange(20), 10)
+    _, about = memorisation.failures(np.full(50, 2.0), held_out, people)
+    assert about["beyond_chance"] and "50 of 50 samples (100.0%) failed: they lie farther" in about["sentence"]
+    _, about = memorisation.failures(np.r_[rng.random(49), 2.0], held_out, people)
+    assert not about["beyond_chance"] and "1 of 50 samples (2.0%) failed: it lies farther" in about["sentence"]
+    assert memorisation.failures([1.0], held_out, np.zeros(200))[1]["left_out_fraction"] is None
+
+
+def test_membership_is_an_area_under_the_curve():
+    from scipy.stats import mannwhitneyu
+
+    rng = np.random.default_rng(0)
+    train, unseen = rng.normal(0, 1, 40).round(1), rng.normal(1, 1, 15).round(1)
+    found = memorisation.membership(train, unseen)
+    assert found["mean"] == pytest.approx(mannwhitneyu(unseen, train).statistic / (40 * 15))
+    assert 0.5 < found["low"] < found["mean"] < found["high"] < 1
+    assert memorisation.membership([1, 2], [3, 4]) == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert memorisation.membership([1, 1], [1, 1])["mean"] == 0.5
+
+
+def test_verdict_names_the_worst_temperature_and_what_the_likelihood_tells():
+    none, rows = np.zeros(100, bool), [{"temperature": 0.7, "count": 64, "memorised": 10 / 64},
+                                       {"temperature": 1.0, "count": 64, "memorised": 0.0}]  # fmt: skip
+    kind, sentence = memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)
+    assert kind == "copies at another temperature" and "0.7 gives the most such samples: 15.6%" in sentence
+    rows[0]["memorised"] = 1 / 64
+    assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)[0] == "none"
+    known = {"test": {"mean": 0.8, "low": 0.7, "high": 0.9}}
+    kind, sentence = memorisation.verdict(np.arange(100) < 1, 0, 3.0, 3.4, known)
+    assert kind == "learned by heart" and "from test people with an AUC of 0.80 (0.70–0.90)" in sentence
+    assert "1 of 100 samples lies suspiciously near" in sentence
+
+
 def test_verdict_follows_its_rule():
     none, some = np.zeros(100, bool), np.arange(100) < 9
     assert memorisation.verdict(none, 0, 3.0, 3.1)[0] == "none"

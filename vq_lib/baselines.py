@@ -186,7 +186,7 @@ def codecs(images, bits_per_pixel, scores, people):
 
 
 def lossless(images):
-    """Bits per pixel of PNG and WebP files without loss, containers included: uint8 (N, H, W, C) → `{name: bits}`."""
+    """Bits per pixel of PNG and WebP files without loss, containers included: uint8 (N, H, W, C) → `{name: (N,)}`."""
     Image.init()
     found = {}
     for name, options in (("png", {"optimize": True}), ("webp", {"lossless": True, "quality": 100})):
@@ -196,5 +196,5 @@ def lossless(images):
                 buffer = io.BytesIO()
                 Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, name, **options)
                 sizes.append(buffer.tell())
-            found[name] = float(np.mean(sizes) * 8 / np.prod(images.shape[1:]))
+            found[name] = np.array(sizes) * 8 / np.prod(images.shape[1:])
     return found

@@ -43,10 +43,14 @@ def card(study: Study, metrics: dict, acknowledgement: str) -> str:
     samples = metrics.get("samples", {})
     if "two_sample_auc" in samples:
         auc, decoded = (samples[name]["mean"] for name in ("two_sample_auc", "two_sample_auc_without_grain"))
-        prior_bits += (f" A classifier tells {samples['count']} samples with grain from test slices with an AUC of "
-                       f"{auc:.2f} (0.5: not at all), and samples as they are decoded with {decoded:.2f}; "
+        prior_bits += (f" A linear discriminant on coarse features (brightness, sharpness, power spectrum) tells "
+                       f"{samples['count']} samples with grain from test slices with an AUC of {auc:.2f}, and samples "
+                       f"as they are decoded with {decoded:.2f} (0.5: it finds no difference; another classifier may); "
                        f"{samples['memorised_fraction']:.1%} of them lie suspiciously near to a training slice, as up "
                        "to 2% of unseen people's slices do.")  # fmt: skip
+        if "failed_fraction" in samples:
+            prior_bits += (f" {samples['failed_fraction']:.1%} failed: they lie farther from every training slice than "
+                           "any test slice does.")  # fmt: skip
     return TEMPLATE.format(
         title=recipe.title, name=study.name, size=recipe.data.size, grid=f"{side}×{side}", codes=recipe.vqvae.codes,
         parameters=sum(vqvae["parameters"].values()), prior_row=prior_row, commands="\n".join(commands),

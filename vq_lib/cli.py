@@ -69,7 +69,8 @@ def parser() -> Parser:
     )
     generate.add_argument("--temperature", metavar="T", default=1.0,
                           type=_number(float, 0, "temperature", exclusive=True),
-                          help="below 1: safer codes, above 1: bolder ones (default %(default)s)")  # fmt: skip
+                          help="below 1: likelier codes, less variety, nearer to training slices; above 1: the "
+                          "opposite (default %(default)s)")  # fmt: skip
     generate.add_argument("--top-k", metavar="K", type=_number(int, 1, "count"),
                           help="draw only from the K most likely codes of a place")  # fmt: skip
     generate.add_argument("--top-p", metavar="P", type=_number(float, 0, "probability", exclusive=True, most=1),

@@ -205,13 +205,36 @@ class Reference:
         by_pixels = memorisation.flagged(near["pixel_distance"], self.held_pixels)
         return by_pixels | memorisation.flagged(near["code_distance"], self.held_codes)
 
+    def failures(self, near):
+        """Which samples are like no slice, and about them; see `memorisation.failures`."""
+        return memorisation.failures(near["pixel_distance"], self.held_pixels, self.people)
+
+    def closest(self, near):
+        """How near each sample lies, in parts of the threshold, by the distance that is the smaller part.
+
+        Returns:
+            parts (n,), below 1 for the suspects alone, and the index of the training slice by that distance, (n,).
+        """
+        parts = np.stack([
+            near["pixel_distance"] / max(memorisation.threshold(self.held_pixels), 1e-9),
+            near["code_distance"] / max(memorisation.threshold(self.held_codes), 1e-9),
+        ])  # fmt: skip
+        by_codes = parts.argmin(axis=0).astype(bool)
+        return parts.min(axis=0), np.where(by_codes, near["code_index"], near["pixel_index"])
+
     def anatomy(self, images):
         """Tissue shares and ventricle size of images, all by the rule of grey levels."""
         return generation.anatomy(generation.tissues(images, self.thresholds))
 
 
 def generated(study, reference, images):
-    """`generation.json`: two-sample AUCs, pair MS-SSIM, anatomy of samples and of test slices."""
+    """`generation.json`: two-sample AUCs, pair MS-SSIM, anatomy of samples and of test slices.
+
+    Returns:
+        that document, whose `anatomy` holds `{kind: {measure: {"mean", "low", "high"}}}` with intervals over people or
+        samples, and whose `outside` the share of samples beyond the 1st and 99th percentile of test slices (2% of
+        these by construction), and the measures themselves, `{kind: {measure: (n,)}}`.
+    """
     people, seed = reference.people, study.recipe.evaluation.seed
     names, splits = np.arange(len(images)), np.unique(people)
     drawn, redrawn = (reference.grain.draw(some, seed) for some in (images, reference.reconstructed))
@@ -238,28 +261,57 @@ def generated(study, reference, images):
              "real": metrics.pair_similarity(reference.inputs, people, seed=seed)}  # fmt: skip
     kinds = {"real": reference.inputs, "reconstructed": reference.reconstructed, "generated": images}
     measures = {kind: reference.anatomy(some) for kind, some in kinds.items()}
+    of_whom = {"real": people, "reconstructed": people, "generated": names}
     anatomy = {
-        kind: {name: [float(values.mean()), float(values.std())] for name, values in found.items()}
+        kind: {name: metrics.interval(values, of_whom[kind]) for name, values in found.items()}
         for kind, found in measures.items()
     }
-    document = {"two_sample_auc": auc, "pair_ms_ssim": pairs, "anatomy_mean_and_spread": anatomy}
+    limits = {name: np.percentile(values, [1, 99]) for name, values in measures["real"].items()}
+    outside = {name: float(((values < limits[name][0]) | (values > limits[name][1])).mean())
+               for name, values in measures["generated"].items()}  # fmt: skip
+    document = {
+        "two_sample_auc": auc, "pair_ms_ssim": {kind: pair["mean"] for kind, pair in pairs.items()},
+        "pair_ms_ssim_interval": pairs, "anatomy": anatomy, "outside": outside,
+    }  # fmt: skip
     files.write_json(study.evaluation / "generation.json", document)
     rows = [(kind, *row) for kind, found in measures.items() for row in zip(*map(_floats, found.values()), strict=True)]
     files.write_csv(study.evaluation / "anatomy.csv", ("images", *measures["real"]), rows)
     return document, measures
 
 
+def on_the_floor(aucs, people):
+    """A sentence that holds the whole model's AUC, the first of `generated`'s, against the floor, the last; or ""."""
+    floor = aucs.get("test people against other test people")
+    if floor is None:
+        return ""
+    own = next(iter(aucs.values()))
+    place = "beyond" if own["mean"] > floor["high"] else "within"
+    return (
+        f"With {people} test people, two halves of them reach {floor['low']:.2f} to {floor['high']:.2f} by the split "
+        f"alone. The samples with grain, at {own['mean']:.2f} ({own['low']:.2f}–{own['high']:.2f}), lie {place} that "
+        "range."
+    )
+
+
 def _floats(values):
     return [float(value) for value in values]
 
 
-def memorised(study, reference, images, codes, bits):
-    """`memorisation.json` and `.npz`: nearest training slices of all samples, thresholds, and the verdict."""
-    near = reference.neighbours(images, codes)
+def memorised(study, reference, near, bits, known, heated):
+    """`memorisation.json` and `.npz`: nearest training slices of all samples, thresholds, failures, and the verdict.
+
+    Args:
+        near: `Reference.neighbours` of the samples. bits: the prior's bits per code. known: see
+            `stages.evaluate_membership`. heated: see `temperatures`.
+    """
     suspects, exact = reference.suspects(near), int((near["code_distance"] == 0).sum())
-    kind, sentence = memorisation.verdict(suspects, exact, bits["train"], bits["test"])
+    beyond = {split: gap["beyond_table"] for split, gap in known.items()}
+    kind, sentence = memorisation.verdict(suspects, exact, bits["train"], bits["test"], beyond, heated)
+    _, failed = reference.failures(near)
     document = {
         "kind": kind, "verdict": sentence, "memorised_fraction": float(suspects.mean()), "exact": exact,
+        "failed": failed, "membership_auc": known,
+        "memorised_at": {f"{row['temperature']:g}": row["memorised"] for row in heated},
         "longest_run": {"samples": int(near["run"].max()), "held_out": int(reference.held_runs.max())},
         "threshold": {"pixels": memorisation.threshold(reference.held_pixels),
                       "codes": memorisation.threshold(reference.held_codes)},
@@ -268,11 +320,14 @@ def memorised(study, reference, images, codes, bits):
     files.write_json(study.evaluation / "memorisation.json", document)
     _save(study, "memorisation", suspects=suspects, held_pixels=reference.held_pixels, held_codes=reference.held_codes,
           held_runs=reference.held_runs, **near)  # fmt: skip
-    return document, near, suspects
+    return document
 
 
-def temperatures(study, reference, vqvae, prior, images, codes, told, count=64):
-    """`temperature.csv`: what the temperature does to samples; one row a temperature, the recipe's own among them."""
+def temperatures(study, reference, vqvae, prior, images, codes, told, count=128):
+    """`temperature.csv`: what the temperature does to samples; one row a temperature, the recipe's own among them.
+
+    Up to `count` samples each; where the recipe draws no more than these, its own row is of all of them.
+    """
     settings, rows, shown = study.recipe.evaluation, [], {}
     for temperature in sorted({*TEMPERATURES, settings.temperature}):
         if temperature == settings.temperature:
@@ -285,11 +340,13 @@ def temperatures(study, reference, vqvae, prior, images, codes, told, count=64):
         with_grain = reference.grain.draw(few, settings.seed)
         auc = generation.two_sample_auc(reference.real, generation.features(with_grain), reference.people,
                                         np.arange(len(few)), draws=200, seed=settings.seed)  # fmt: skip
-        sizes = reference.anatomy(few)
+        sizes, near = reference.anatomy(few), reference.neighbours(few, grids)
         rows.append({
-            "temperature": temperature, "auc": auc["mean"], "auc_low": auc["low"], "auc_high": auc["high"],
-            "pair_ms_ssim": metrics.pair_similarity(with_grain, seed=settings.seed),
-            "memorised": float(reference.suspects(reference.neighbours(few, grids)).mean()),
+            "temperature": temperature, "count": len(few),
+            "auc": auc["mean"], "auc_low": auc["low"], "auc_high": auc["high"],
+            "pair_ms_ssim": metrics.pair_similarity(with_grain, seed=settings.seed)["mean"],
+            "memorised": float(reference.suspects(near).mean()),
+            "failed": float(reference.failures(near)[0].mean()),
             **{name.replace(" ", "_"): float(values.mean()) for name, values in sizes.items()},
         })  # fmt: skip
         shown[temperature] = few

@@ -123,7 +123,12 @@ def cards(metrics: dict, codes: int | None = None) -> list[tuple[str, str, str]]
     if auc := samples.get("two_sample_auc"):
         remark = f"95% interval {auc['low']:.2f} to {auc['high']:.2f}; 0.5: this linear classifier cannot tell"
         found.append(("Two-sample AUC", f"{auc['mean']:.2f}", remark))
-    if "memorised_fraction" in samples:
+    if "failed_fraction" in samples:
+        failed, near = f"{samples['failed_fraction']:.1%}", f"{samples['memorised_fraction']:.1%}"
+        chance = samples.get("failed_by_chance") or 0
+        remark = f"of samples: too far from, or too near to, training slices; by chance {chance:.1%} / up to 2%"
+        found.append(("Failed / suspected copies", f"{failed} / {near}", remark))
+    elif "memorised_fraction" in samples:
         found.append(("Suspected copies", f"{samples['memorised_fraction']:.1%}", "of samples; up to 2% by chance"))
     people = [str(data[split]["people"]) for split in ("train", "validation", "test") if split in data]
     if people:
@@ -170,6 +175,8 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
     if bits and unigram and bits["test"] >= unigram:
         found.append(f"The prior needs {bits['test']:.2f} bits a code and a table of frequencies for each cell "
                      f"{unigram:.2f}: it knows nothing of how codes go together.")  # fmt: skip
+    if verdict.get("failed", {}).get("beyond_chance"):
+        found.append(verdict["failed"]["sentence"])
     if verdict.get("kind", "none") != "none":
         gaps = (prior.get("gaps") or {}).get(prior.get("name"))
         found.append(verdict["verdict"] + (f" {in_words(gaps)}" if gaps else ""))

@@ -2,7 +2,7 @@
 
 A generated slice that lies nearer to a training slice than slices of unseen people ever do is taken for a copy (after
 Dar et al. 2025, 10.1038/s41551-025-01468-8). Two distances are looked at: Euclidean between images, and the share of
-codes that differ.
+codes that differ. The same distances, read from their other end, find the samples that are like no slice at all.
 """
 
 import numpy as np
@@ -61,33 +61,114 @@ def flagged(distances, held_out):
     return np.asarray(distances) < threshold(held_out)
 
 
-def verdict(suspects, exact, bits_train, bits_test):
+def _beyond_chance(count, n, rate):
+    """Whether chance at this rate gives as many as `count` of `n` in fewer than 1 of 100 reports."""
+    from scipy.stats import binomtest
+
+    return binomtest(count, n, rate, alternative="greater").pvalue < 0.01
+
+
+def failures(distances, held_out, people):
+    """Samples that are like no slice the model was shown: farther from all training slices than any held-out slice.
+
+    By construction no held-out slice is. What to expect of a model without fault is the share of a held-out person's
+    slices that lie farther than all slices of the *other* held-out people, averaged over the people.
+
+    Args:
+        distances: (n,) of samples to their nearest training slice. held_out, people: (m,), the same of held-out
+            slices, and whose they are.
+
+    Returns:
+        which, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction", "beyond_chance", "sentence"}`.
+    """
+    held_out, people = np.asarray(held_out), np.asarray(people)
+    names, limit = np.unique(people), float(np.max(held_out))
+    left_out = None
+    if names.size > 1:
+        left_out = float(np.mean([
+            (held_out[people == name] > held_out[people != name].max()).mean() for name in names
+        ]))  # fmt: skip
+    which = np.asarray(distances) > limit
+    n, count = len(which), int(which.sum())
+    # One slice at least: among so many held-out slices, a rarer failure could not have been seen.
+    beyond = _beyond_chance(count, n, max(left_out or 0, 1 / len(held_out)))
+    who = {0: "none lies", 1: "it lies"}.get(count, "they lie")
+    sentence = (
+        f"{count} of {n} samples ({count / n:.1%}) failed: {who} farther from every training slice than any slice "
+    )
+    sentence += "of an unseen person does"
+    if left_out is not None:
+        sentence += f", as {left_out:.1%} of an unseen person's slices do beside the other unseen people's"
+    sentence += ". That is more than chance explains." if beyond else ". That is no more than chance explains."
+    about = {"count": count, "fraction": count / n, "limit": limit, "left_out_fraction": left_out,
+             "beyond_chance": bool(beyond), "sentence": sentence}  # fmt: skip
+    return which, about
+
+
+def membership(train, unseen, draws=1000, seed=0):
+    """How well a person's code length tells whether the prior was trained on them: an AUC with its interval.
+
+    The chance that a random unseen person has a larger value than a random training person, ties counted half: 0.5
+    where it tells nothing. This is the membership inference attack by a threshold on the loss (Yeom et al. 2018,
+    arXiv 1709.01604); values from which the difficulty of each person was subtracted make it sharper and fairer
+    (Watson et al. 2022, arXiv 2111.08440).
+
+    Args:
+        train, unseen: (n,) and (m,), one value a person.
+
+    Returns:
+        `{"mean", "low", "high"}`: the AUC and a 95% bootstrap interval over the people of both groups.
+    """
+    train, unseen = np.asarray(train, np.float64), np.asarray(unseen, np.float64)
+    wins = (unseen > train[:, None]) + 0.5 * (unseen == train[:, None])
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.integers(0, count, (draws, count)) for count in wins.shape)
+    low, high = np.percentile([wins[np.ix_(a, b)].mean() for a, b in zip(rows, columns, strict=True)], [2.5, 97.5])
+    return {"mean": float(wins.mean()), "low": float(low), "high": float(high)}
+
+
+def verdict(suspects, exact, bits_train, bits_test, known=None, heated=()):
     """What is to be said about memorisation: `(kind, sentence)`.
 
     * "copies": a sample's codes are those of a training slice, cell by cell; or so many samples are flagged that
       chance, at the stated rate for two distances, would give as many in fewer than 1 of 100 reports.
-    * "learned by heart": no copies, but unseen people cost over 5% more bits a code than training people, so that the
-      likelihood tells who was trained on.
-    * "none": neither.
+    * "copies at another temperature": not at the recipe's own, but at one of those that were tried beside it.
+    * "learned by heart": no copies, but unseen people cost over 5% more bits a code than training people.
+    * "none": nothing of these.
 
     Args:
         suspects: bool (n,), samples flagged by either distance.
         exact: number of samples whose codes are all those of a training slice.
         bits_train, bits_test: mean bits per code.
+        known: `{group of unseen people: membership}`; what the likelihood tells about who was trained on.
+        heated: rows with `temperature`, `count` and `memorised`, the share of suspects at each temperature.
     """
-    from scipy.stats import binomtest
-
     n, count, rate = len(suspects), int(np.sum(suspects)), 2 * QUANTILE
-    near = f"{count} of {n} samples lie suspiciously near to a training slice; of unseen people's slices up to "
-    near += f"{rate:.0%} do."
+    near = f"{count} of {n} samples lie{'s' * (count == 1)} suspiciously near to a training slice; of unseen people's "
+    near += f"slices up to {rate:.0%} do."
+    worst = max(heated, key=lambda row: row["memorised"], default=None)
+    hot = worst is not None and _beyond_chance(round(worst["memorised"] * worst["count"]), worst["count"], rate)
+    if worst and worst["memorised"]:
+        near += f" Of the temperatures that were tried, {worst['temperature']:g} gives the most such samples: "
+        near += f"{worst['memorised']:.1%}."
+    elif worst:
+        near += " None does at any temperature that was tried."
     gap = bits_test / bits_train - 1
-    if exact or binomtest(count, n, rate, alternative="greater").pvalue < 0.01:
+    more = f"codes of test people cost {abs(gap):.1%} {'more' if gap >= 0 else 'fewer'} bits than those of training "
+    more += "people"
+    if known:
+        told = " and ".join(f"from {name} people with an AUC of {{mean:.2f}} ({{low:.2f}}–{{high:.2f}})".format(**auc)
+                            for name, auc in known.items())  # fmt: skip
+        more += f", and a person's bits, less those by a table of frequencies, tell training people {told}"
+    if exact or _beyond_chance(count, n, rate):
         copies = f"{exact} sample{'s are' if exact != 1 else ' is'} a training slice, code by code. " if exact else ""
         return "copies", f"The model gives back training slices. {copies}{near}"
-    more = f"codes of unseen people cost {gap:.1%} more bits than those of training people"
-    if gap > GAP:
-        return "learned by heart", (
-            f"No copies were found, but the prior has partly learned its people by heart: {more}, so that the "
-            f"likelihood hints at who was trained on. {near}"
+    heart = f"the prior has partly learned its people by heart: {more}."
+    if hot:
+        also = f" And {heart}" if gap > GAP else ""
+        return "copies at another temperature", (
+            f"No copies were found at the recipe's temperature, but there may be some at another. {near}{also}"
         )
-    return "none", f"No sign of memorisation: no copies were found, and {more}. {near}"
+    if gap > GAP:
+        return "learned by heart", f"No copies were found, but {heart} {near}"
+    return "none", f"No sign of memorisation: no copies were found. {more[0].upper()}{more[1:]}. {near}"

@@ -177,25 +177,3 @@ def _checked_condition(prior, condition, count):
     if condition.shape != (count, 2) or condition.min() < -1 or (condition >= limits).any():
         raise ValueError(f"`condition` must have shape {(count, 2)} and lie below {limits}")
     return condition
-
-
-def sample_naively(prior, noise, temperature=1.0, top_k=None, top_p=None, condition=None, given=None, cells=None):
-    """The same codes from the same noise by one full forward pass a cell: slow, and the reference for `Sampler`.
-
-    Args:
-        cells: stop after so many cells; None: all.
-        temperature, top_k, top_p, condition, given: as for `sample`.
-    """
-    height, width = prior.grid
-    codes = np.zeros((len(noise), height, width), np.int32)
-    for i in range(height * width if cells is None else cells):
-        row, column = divmod(i, width)
-        inputs = (codes, condition) if prior.conditional else codes
-        logits = np.asarray(prior.predict_on_batch(inputs))[:, row, column]
-        logits = np.asarray(likely(ops.convert_to_tensor(logits / temperature), top_k, top_p))
-        codes[:, row, column] = np.argmax(logits + noise[:, i], axis=-1)
-        if given is not None:
-            codes[:, row, column] = np.where(
-                given[:, row, column] == FREE, codes[:, row, column], given[:, row, column]
-            )
-    return codes

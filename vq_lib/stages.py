@@ -8,7 +8,7 @@ import time
 import keras
 import numpy as np
 
-from vq_lib import baselines, files, ladder, loading, metrics, priors, provenance, sampling, training
+from vq_lib import baselines, files, ladder, loading, memorisation, metrics, priors, provenance, sampling, training
 from vq_lib.autoencoder import receptive_field
 from vq_lib.codebook import CodebookKeeper, Watch
 from vq_lib.data import summary as data_checks
@@ -448,19 +448,76 @@ def draw_conditioned(study, slices, vqvae, prior, columns=8):
     return rows
 
 
-def position_agreement(slices, images, told, positions):
-    """Share of samples whose nearest training slice lies within 3/32 of the volume from the position asked for."""
-    train = slices.where("train")
-    index, _ = baselines.nearest(baselines.thumbnails(images), baselines.thumbnails(slices.images[train]))
-    apart = np.abs(slices.position[train[index]] - told[:, 1])
-    return float((apart[told[:, 1] >= 0] <= 3 * positions / 32).mean())
+def position_agreement(slices, images, told, positions, outputs):
+    """How often the nearest training slice lies within 3/32 of the volume from where a slice should be.
+
+    Args:
+        told: what each sample was told, (N, 2). positions: how many there are. outputs: the test slices'
+            reconstructions, which are as smooth as samples.
+
+    Returns:
+        `{"samples", "test", "chance"}`: the shares of the samples and of the test slices, and what a training slice
+        drawn at random has.
+    """
+    train, test = slices.where("train"), slices.where("test")
+    places, references = slices.position[train], baselines.thumbnails(slices.images, rows=train)
+
+    def share(pictures, wanted):
+        index, _ = baselines.nearest(baselines.thumbnails(pictures), references)
+        return float((np.abs(places[index] - wanted)[wanted >= 0] <= 3 * positions / 32).mean())
+
+    wanted = told[:, 1][told[:, 1] >= 0]
+    return {
+        "samples": share(images, told[:, 1]),
+        "test": share(np.round(outputs * 255).astype(np.uint8), slices.position[test]),
+        "chance": float((np.abs(places - wanted[:, None]) <= 3 * positions / 32).mean()),
+    }
+
+
+def evaluate_membership(study, slices, prior, codes, people=100, each=8):
+    """Whether the prior's code lengths tell its training people from others, for each group of unseen people.
+
+    A person's value is the mean code length of up to `each` slices, of up to `people` training people. Unseen people
+    may simply be harder to code, for example older. So the same is asked of a table of frequencies of each grid
+    cell's codes, which knows how hard they are and little of who was trained on, and of the difference of the two.
+
+    Returns:
+        `{"validation" and "test": {"prior", "table", "beyond_table"}}`, each an AUC as of `memorisation.membership`;
+        a group of a single person is left out.
+    """
+    chosen, owners = {}, {}
+    for split in ("train", "validation", "test"):
+        rows = slices.where(split)
+        names = np.unique(slices.person[rows])
+        names = names[np.unique(np.linspace(0, len(names) - 1, min(people, len(names))).round().astype(int))]
+        theirs = [rows[slices.person[rows] == name] for name in names]
+        theirs = [some[np.unique(np.linspace(0, len(some) - 1, min(each, len(some))).round().astype(int))]
+                  for some in theirs]  # fmt: skip
+        chosen[split], owners[split] = np.concatenate(theirs), np.repeat(np.arange(len(names)), [*map(len, theirs)])
+    told, size = conditions(slices, study.recipe.prior.condition)[2], prior.codes
+    train, validation = (codes[slices.where(split)] for split in ("train", "validation"))
+    values = {}
+    for split, rows in chosen.items():
+        lengths = {
+            "prior": code_lengths(prior, codes[rows], told[rows]).mean(axis=(1, 2), dtype=np.float64),
+            "table": ladder.position_unigram(train, validation, codes[rows], size).mean(axis=(1, 2)),
+        }
+        lengths["beyond_table"] = lengths["prior"] - lengths["table"]
+        counts = np.bincount(owners[split])
+        values[split] = {name: np.bincount(owners[split], some) / counts for name, some in lengths.items()}
+    return {
+        split: {name: memorisation.membership(values["train"][name], some) for name, some in values[split].items()}
+        for split in ("validation", "test")
+        if min(len(values["train"]["prior"]), len(values[split]["prior"])) > 1
+    }
 
 
 def evaluate_likelihood(study, slices, vqvae, prior, codes, outputs):
     """`metrics.json`'s `likelihood`: what the test slices cost, without loss, in bits per pixel; None without TFP.
 
     -log2 p(x) ≤ -log2 p(z) - log2 p(x | z) for any z, since p(x) = Σ_z p(z) p(x | z); z is the encoder's. The scales of
-    p(x | z) are fitted on the validation people. Beside it: what PNG and WebP need, without loss too.
+    p(x | z) are fitted on the validation people. Beside it: what PNG and WebP need, without loss too, and how much
+    more the bound is than theirs on the same slices (`difference`, intervals over people).
     """
     from vq_lib import distribution
 
@@ -474,12 +531,13 @@ def evaluate_likelihood(study, slices, vqvae, prior, codes, outputs):
     inputs, people = np.asarray(slices.images[test]), slices.person[test]
     size = float(np.prod(inputs.shape[1:]))
     rate = (lengths_on_test(study, study.recipe.prior.name).sum(axis=(1, 2)) + prior.condition_bits) / size
-    rest = distribution.bits_of_pixels(inputs, outputs, scales) / size
+    rest, lossless = distribution.bits_of_pixels(inputs, outputs, scales) / size, baselines.lossless(inputs)
     return {
         "bits_per_pixel": metrics.interval(rate + rest, people),
         "codes": metrics.interval(rate, people),
         "pixels_given_codes": metrics.interval(rest, people),
-        "lossless": baselines.lossless(inputs),
+        "lossless": {name: float(each.mean()) for name, each in lossless.items()},
+        "difference": {name: metrics.interval(rate + rest - each, people) for name, each in lossless.items()},
         "scales": [round(float(scale), 3) for scale in scales],
     }
 

@@ -63,16 +63,6 @@ def by_position(positions, scores, reference):
     return figure
 
 
-def gallery(left, right, titles, columns=6):
-    """Two blocks of images side by side, for example real slices and samples."""
-    rows = min(len(left), len(right)) // columns
-    figure, axes = figures.new(9.2, 9.2 * rows / (2 * columns + 0.6) + 0.5, columns=2)
-    for axis, images, title in zip(axes, (left, right), titles, strict=True):
-        figures.image(axis, _tile(images[: rows * columns], columns))
-        axis.set_title(title)
-    return figure
-
-
 def _tile(images, columns):
     n, height, width, channels = images.shape
     grid = images.reshape(n // columns, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
@@ -184,21 +174,4 @@ def rate_distortion(rows):
     both[0].plot([], [], color="#666666", ls=":", lw=1.2, label="with the container's bytes")
     handles, labels = both[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    return figure
-
-
-def nearest(samples, training, distances):
-    """Samples over their nearest training slices and the difference of the two."""
-    n = len(samples)
-    figure, axes = figures.new(1.15 * n + 0.3, 4, rows=3, columns=n, squeeze=False)
-    for i in range(n):
-        figures.image(axes[0, i], samples[i])
-        figures.image(axes[1, i], training[i])
-        difference = np.abs(samples[i].astype(float) - training[i]).mean(axis=-1)
-        axes[2, i].imshow(difference, cmap="inferno", vmin=0, vmax=128)
-        axes[2, i].set_xlabel(f"{distances[i]:.1f}", fontsize=8)
-    for axis in axes.flat:
-        figures.bare(axis)
-    for row, name in enumerate(("sample", "nearest", "difference")):
-        axes[row, 0].set_ylabel(name, fontsize=9)
     return figure

@@ -10,6 +10,62 @@ KINDS = {"real": ("test people", "test"), "reconstructed": ("their reconstructio
          "generated": ("samples", "other")}  # fmt: skip
 
 
+WIDTH = 9.2  # inches; in the report such a figure is about 900 pixels wide
+
+
+def columns(side):
+    """How many slices of this side fit beside each other without being shrunk: 3 to 6."""
+    return int(np.clip(880 // side, 3, 6))
+
+
+def gallery(blocks):
+    """Blocks of images one above the other, `{title: images}`, for example real slices and samples."""
+    across = min(columns(next(iter(blocks.values())).shape[1]), *map(len, blocks.values()))
+    rows = [len(images) // across for images in blocks.values()]
+    height = WIDTH / across * sum(rows) + 0.35 * len(rows)
+    figure, axes = figures.new(WIDTH, height, rows=len(rows), squeeze=False, height_ratios=rows)
+    for axis, (title, images), count in zip(axes[:, 0], blocks.items(), rows, strict=True):
+        figures.image(axis, _tile(images[: count * across], across))
+        axis.set_title(title)
+    return figure
+
+
+def neighbours(samples, training, titles, marked, difference=True, across=7):
+    """Samples over their nearest training slices and the difference of the two, in as many bands as it takes.
+
+    Args:
+        samples, training: uint8 (n, H, W, C). titles: (n,) str. marked: bool (n,), which titles are red.
+    """
+    across, each = min(across, len(samples)), 3 if difference else 2
+    bands = -(-len(samples) // across)
+    height = bands * (each * (WIDTH - 0.2) / max(across, 4) + 0.35) + 0.5 * difference
+    figure, axes = figures.new(WIDTH, height, rows=each * bands, columns=across, squeeze=False)
+    names, shown = ("sample", "nearest", "difference"), None
+    for number in range(bands * across):
+        band, column = divmod(number, across)
+        lines = axes[each * band : each * (band + 1), column]
+        if number >= len(samples):
+            for axis in lines:
+                axis.set_axis_off()
+            continue
+        figures.image(lines[0], samples[number])
+        figures.image(lines[1], training[number])
+        lines[0].set_title(titles[number], fontsize=8, color=COLOURS["warning"] if marked[number] else "#1c2430")
+        if difference:
+            apart = np.abs(samples[number].astype(float) - training[number]).mean(axis=-1)
+            shown = lines[2].imshow(apart, cmap="inferno", vmin=0, vmax=128)
+            figures.bare(lines[2])
+        if column == 0:
+            for axis, name in zip(lines, names, strict=False):
+                axis.set_ylabel(name, fontsize=9)
+    if shown is not None:
+        figure.set_layout_engine("constrained", rect=(0, 0, 1, 0.98))  # the bar would push the titles over the edge
+        bar = figure.colorbar(shown, ax=axes, orientation="horizontal", fraction=0.02, aspect=50, pad=0.01)
+        bar.set_label("difference in grey levels, of 255", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+    return figure
+
+
 def two_sample(aucs):
     """The AUC of each comparison with its interval, beside 0.5, where nothing tells the two sets apart."""
     figure, axes = figures.new(8, 0.5 * len(aucs) + 0.9)
@@ -17,11 +73,10 @@ def two_sample(aucs):
         colour = COLOURS["model" if row == 0 else "baseline"]
         axes.plot([auc["low"], auc["high"]], [row, row], color=colour, lw=3, solid_capstyle="butt", alpha=0.5)
         axes.plot(auc["mean"], row, "o", color=colour)
-        axes.annotate(f"{auc['mean']:.2f}", (auc["mean"], row), (0, 6), textcoords="offset points", ha="center",
-                      fontsize=9)  # fmt: skip
+        axes.text(1.05, row, f"{auc['mean']:.2f} ({auc['low']:.2f}–{auc['high']:.2f})", va="center", fontsize=9)
     axes.axvline(0.5, color=COLOURS["warning"], ls="--", lw=1)
     axes.set(xlim=(0, 1.02), ylim=(len(aucs) - 0.4, -0.6), yticks=range(len(aucs)), yticklabels=list(aucs))
-    axes.set_xlabel("area under the ROC curve: 0.5 cannot be told apart, 1 always")
+    axes.set_xlabel("area under the ROC curve (AUC)")
     return figure
 
 
@@ -59,22 +114,24 @@ def temperature(rows, real):
     axes[1].set(title="MS-SSIM of pairs")
     axes[2].plot(x, [100 * row["memorised"] for row in rows], **line)
     axes[2].axhline(2, color=COLOURS["warning"], ls="--")
-    axes[2].set(title="Suspected copies, %", ylim=(0, None))
+    axes[2].set_title("Suspected copies, %")
     axes[3].plot(x, [100 * row["ventricles"] for row in rows], **line)
     axes[3].axhline(100 * real["ventricles"], color=COLOURS["test"], ls="--")
-    axes[3].set(title="Ventricles, % of head", ylim=(0, None))
+    axes[3].set_title("Ventricles, % of head")
+    for axis in axes[2:]:  # only now: a limit that is set before the dashed line is drawn may cut it off
+        axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
     for axis in axes:
         axis.set(xlabel="temperature", xticks=x)
         axis.tick_params(labelsize=8)
     return figure
 
 
-def by_temperature(shown, columns=8):
+def by_temperature(shown):
     """The first samples of each temperature, a row each: `{temperature: images}`; the noise is the same in a column."""
-    columns = min(columns, *(len(images) for images in shown.values()))
-    figure, axes = figures.new(1.1 * columns + 0.5, 1.15 * len(shown), rows=len(shown), squeeze=False)
+    across = min(columns(next(iter(shown.values())).shape[1]), *map(len, shown.values()))
+    figure, axes = figures.new(WIDTH + 0.4, WIDTH / across * len(shown), rows=len(shown), squeeze=False)
     for axis, (value, images) in zip(axes[:, 0], shown.items(), strict=True):
-        figures.image(axis, _tile(images[:columns], columns))
+        figures.image(axis, _tile(images[:across], across))
         axis.set_ylabel(f"T = {value:g}", fontsize=9)
     return figure
 
@@ -97,10 +154,11 @@ def completions(real, images):
     return figure
 
 
-def panel(images, columns=8):
+def panel(images):
     """Numbered pictures of which a reader is to say whether they are real."""
-    rows = -(-len(images) // columns)
-    figure, axes = figures.new(1.15 * columns, 1.3 * rows, rows=rows, columns=columns, squeeze=False)
+    across = min(columns(images.shape[1]), len(images))
+    rows, side = -(-len(images) // across), WIDTH / across
+    figure, axes = figures.new(WIDTH, (side + 0.15) * rows, rows=rows, columns=across, squeeze=False)
     for number, axis in enumerate(axes.flat):
         if number < len(images):
             figures.image(axis, images[number])
