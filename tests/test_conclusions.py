@@ -130,6 +130,15 @@ def test_a_poor_recipe_without_prior_masks_labels_or_positions():
     assert len(steps) == 3 and "3 of 75" not in steps[0] and "restart" in steps[1] and "Train a prior" in steps[2]
 
 
+def test_a_model_below_a_guess_and_a_codec_above_the_rate():
+    poor = copy.deepcopy(FOUND)
+    poor["metrics"]["baselines"]["position_mean"]["ssim_foreground"] = 0.95
+    poor["metrics"]["codecs"]["fixed_length"]["webp"]["bits_per_pixel_payload"] = 0.7
+    text = "\n".join(conclusions.went_wrong(poor))
+    assert "no better than a guess: foreground SSIM 0.944, and 0.950 for the mean image of the position" in text
+    assert "WebP" not in text
+
+
 @pytest.mark.parametrize("told", ["", "condition: [position]"])
 def test_the_summary_has_the_headline_figures(told, tmp_path):
     block = "[{layer: conv, filters: 8, kernel: 4, stride: 2}]"

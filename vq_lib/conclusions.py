@@ -228,6 +228,13 @@ def went_wrong(found: Found) -> list[str]:
     sentences = [f"The {name} was stopped after {done} of {planned} epochs." for name, done, planned in _cut(metrics)]
     if metrics["vqvae"]["codebook_usage"] < COLLAPSED:
         sentences.append(f"The codebook collapsed: {metrics['vqvae']['codebook_usage']:.0%} of the codes are used.")
+    best = max(GUESSES, key=lambda name: metrics["baselines"][name]["ssim_foreground"])
+    reached, own = metrics["baselines"][best]["ssim_foreground"], metrics["vqvae"]["ssim_foreground"]
+    if own["low"] <= reached:
+        sentences.append(
+            f"The reconstructions are no better than a guess: foreground SSIM {own['mean']:.3f}, and {reached:.3f} for "
+            f"the {NAMES[best]}."
+        )
     sentences += _served_worst(found["reconstruction"])
     if winners := _winners(metrics):
         named = listed([f"{NAMES[name]} ({codec['ssim_foreground']:.3f})" for name, codec in winners.items()])
@@ -255,8 +262,9 @@ def _cut(metrics):
 
 def _winners(metrics):
     """The codecs whose foreground SSIM is above the model's at the rate of fixed-length codes."""
-    codecs = metrics.get("codecs", {}).get("fixed_length", {})
-    return {name: codec for name, codec in codecs.items() if codec["lead"]["ssim_foreground"]["high"] < 0}
+    codecs, rate = metrics.get("codecs", {}).get("fixed_length", {}), metrics["vqvae"]["bits_per_pixel"]
+    fit = {name: codec for name, codec in codecs.items() if not _beside(codec["bits_per_pixel_payload"], rate)}
+    return {name: codec for name, codec in fit.items() if codec["lead"]["ssim_foreground"]["high"] < 0}
 
 
 def _served_worst(reconstruction):
