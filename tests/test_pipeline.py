@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,10 +53,8 @@ def test_executed_notebooks_carry_their_provenance(tiny):
 
 def test_only_what_changed_runs_again(tiny):
     first = stamps(tiny)
-    started = time.monotonic()
     again = vq_lib("report", tiny)
     assert again.returncode == 0 and "nothing had changed" in again.stdout, again.stdout + again.stderr
-    assert time.monotonic() - started < 10
     assert stamps(tiny) == first
 
     changed = vq_lib("report", tiny, "--set", "prior.epochs=2")
@@ -67,10 +66,8 @@ def test_only_what_changed_runs_again(tiny):
 
 
 def test_second_build_says_so_and_leaves(tiny):
-    started = time.monotonic()
     with lock(tiny / "run" / ".lock", "the test itself should hold it"):
         assert "is being built by another process" in one_sentence(vq_lib("report", tiny))
-    assert time.monotonic() - started < 5
 
 
 def _descendants(pid):
@@ -145,8 +142,10 @@ def test_unknown_recipe_key(tmp_path):
 
 
 @pytest.mark.parametrize("command", [[], ["report"], ["reconstruct"], ["generate"], ["score"]])
-def test_help_shows_an_example_and_starts_at_once(command):
-    started = time.monotonic()
-    done = vq_lib(*command, "--help")
-    assert done.returncode == 0 and time.monotonic() - started < 2
+def test_help_shows_an_example_and_loads_nothing_heavy(command):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "vq_lib", *command, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert not re.search(r"\| +(keras|tensorflow|matplotlib|snakemake|papermill)$", done.stderr, re.M)
     assert not command or f"example:  vq-lib {command[0]} " in done.stdout
