@@ -13,7 +13,6 @@ from pathlib import Path
 
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_file
-from vq_lib.ladder import in_words
 from vq_lib.names import NAMES
 from vq_lib.study import REPOSITORY, Study
 
@@ -178,8 +177,9 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
     if verdict.get("failed", {}).get("beyond_chance"):
         found.append(verdict["failed"]["sentence"])
     if verdict.get("kind", "none") != "none":
-        gaps = (prior.get("gaps") or {}).get(prior.get("name"))
-        found.append(verdict["verdict"] + (f" {in_words(gaps)}" if gaps else ""))
+        gap = "by heart" in verdict["verdict"] and prior.get("gaps")
+        more = " Notebook 3 says how much of that gap the groups' own difference can be." if gap else ""
+        found.append(verdict["verdict"] + more)
     return found
 
 
