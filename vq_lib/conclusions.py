@@ -8,13 +8,14 @@ import numpy as np
 
 from vq_lib import baselines, files
 from vq_lib.errors import UserError
+from vq_lib.metrics import verdict
 from vq_lib.names import NAMES
 
 SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f}")}
 RATES = {"fixed_length": "fixed-length codes", "prior": "the prior's code length"}
 LOSSES = {"mse": "the squared error", "clipped_mse": "the squared error", "l1": "the absolute error"}
 GUESSES = ("zeros", "mean_image", "position_mean", "nearest_training")
-COLLAPSED = 0.5  # a codebook of which less is used, as the report's warnings have it
+COLLAPSED = 0.5  # a codebook of which less is used
 SMALL = 0.02  # a gap between groups of people that is not worth a sentence
 FAILED = "farther from every training slice than any slice of a test person"
 Found = dict[str, dict]
@@ -39,7 +40,7 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
             kinds: dict[str, list[str]] = {"better on": [], "worse on": [], "not to be told apart on": []}
             for score, (label, form) in SCORES.items():
                 lead, unit = codec["lead"][score], " dB" if score == "psnr" else ""
-                kind = "worse on" if lead["low"] > 0 else "better on" if lead["high"] < 0 else "not to be told apart on"
+                kind = verdict(lead, "better on", "worse on", "not to be told apart on")
                 figures = f"{form.format(codec[score])} against {form.format(own[score]['mean'])}{unit}"
                 kinds[kind].append(f"{label} ({figures})")
             beaten[rate] |= bool(kinds["better on"])
@@ -335,7 +336,7 @@ def next_steps(found: Found) -> list[str]:
     if gap > SMALL:
         steps.append(
             f"More people before more layers: validation people, whom it has not seen, cost the prior {gap:.1%} more "
-            "bits than its training people, and more layers would widen that gap first."
+            "bits than its training people."
         )
     failed = samples.get("failed_fraction")
     why = (

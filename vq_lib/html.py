@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vq_lib.conclusions import COLLAPSED
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_file
 from vq_lib.names import NAMES
@@ -161,7 +162,7 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
             found.append(
                 f"The foreground SSIM is no better than {best:.3f}, which a prediction without a model reaches."
             )
-    if vqvae.get("codebook_usage", 1) < 0.5:
+    if vqvae.get("codebook_usage", 1) < COLLAPSED:
         found.append(
             f"Only {vqvae['codebook_usage']:.0%} of the codes are used on test people: the codebook collapsed."
         )
