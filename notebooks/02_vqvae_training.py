@@ -37,6 +37,7 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 # %%
 import numpy as np
 
+environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
 from vq_lib import data as datasets
 from vq_lib import figures, metrics, stages, sweep
 from vq_lib.figures import vqvae as draw

@@ -38,6 +38,7 @@ import time
 
 import numpy as np
 
+environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
 from vq_lib import baselines, conclusions, evaluation, figures, metrics, stages
 from vq_lib import data as datasets
 from vq_lib.figures import evaluation as draw
@@ -230,7 +231,7 @@ figures.show(
 # %%
 codebook = evaluation.latent(study, slices, vqvae, codes, outputs, classes, tissue["classes"])
 unused = int((codebook["counts"] == 0).sum())
-print(conclusions.codebook(result, vqvae.quantizer.codes))
+display(figures.paragraphs(conclusions.codebook(result, vqvae.quantizer.codes)))
 display(figures.show(
     study, "codebook", draw_codes.codebook(codebook["patches"], codebook["counts"]),
     "Every code as it is decoded where test slices use it, from the most to the least used; its own cell is the "
@@ -359,7 +360,8 @@ if prior is not None:
         "people and samples, in which training it anew is not included (last row: mean and range of ten splits).",
         "; ".join(f"{name} {value['mean']:.2f}" for name, value in auc.items()),
     ))  # fmt: skip
-    print(evaluation.on_the_floor(auc, slices.counts()["test"]["people"]))
+    if floor := evaluation.on_the_floor(auc, slices.counts()["test"]["people"]):
+        display(figures.paragraphs(floor))
 
 # %% [markdown]
 # ### Are they as varied as people?
@@ -435,7 +437,7 @@ if prior is not None:
         f"slice nearest to each. Red: farther than any test slice, over {about_failed['limit']:.1f}.",
         f"{len(farthest)} samples over their nearest training slices, {failed[farthest].sum()} of them failed.",
     ))  # fmt: skip
-    print(about_failed["sentence"])
+    display(figures.paragraphs(about_failed["sentence"]))
 
 # %% [markdown]
 # ## New brains, or copies?
@@ -479,10 +481,10 @@ if prior is not None:
         f"{np.median(compared.held_codes):.2f}.",
     ))  # fmt: skip
     runs = memory["longest_run"]
-    print(
+    display(figures.paragraphs(
         f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
         f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}."
-    )
+    ))  # fmt: skip
 
 # %% [markdown]
 # ### Does the likelihood tell who was trained on?
@@ -505,7 +507,7 @@ if prior is not None:
             for group, found in known.items()]  # fmt: skip
     if rows:
         display(figures.table(("AUC of a person's bits per code", *ways.values()), rows))
-    print(memory["verdict"])
+    display(figures.paragraphs(memory["verdict"]))
 
 # %% [markdown]
 # ## Temperature

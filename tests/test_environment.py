@@ -91,6 +91,12 @@ def test_an_old_keras_is_named(monkeypatch):
         environment.ready()
 
 
+def test_keras_starts_in_silence_and_what_is_said_later_is_heard():
+    code = "import os; from vq_lib.environment import start_keras; start_keras(); os.write(2, b'heard')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stderr == "heard"
+
+
 def test_what_is_needed_is_what_the_project_depends_on():
     with open(REPOSITORY / "pyproject.toml", "rb") as file:
         wanted = dict(re.match(r"([\w-]+)(?:>=([\d.]+))?", entry).groups()

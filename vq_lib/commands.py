@@ -11,29 +11,14 @@ from PIL import Image
 
 from vq_lib import figures, files
 from vq_lib.data import folders, reading
+from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
 from vq_lib.study import Study
 
 
 def _keras():
-    """Keras, imported and its device found while file descriptor 2 leads nowhere.
-
-    TensorFlow's C++ writes a page of logs there on its way up, whatever its log level; an error in Python is still
-    raised.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what it logs later heeds this
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        import keras
-
-        keras.ops.zeros(1)
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-    return keras
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a command says what went wrong in a sentence of its own
+    return start_keras()
 
 
 def _model(path, kind):

@@ -1,4 +1,4 @@
-"""What a notebook's first cell needs before anything else: the packages, and versions that are new enough.
+"""What notebooks and commands need before anything else: packages that are new enough, and Keras started in silence.
 
 Nothing but the standard library is imported here: this module must load where nothing is installed.
 """
@@ -39,6 +39,27 @@ def ready() -> None:
         if _numbers(found) < _numbers(least):
             raise UserError(f"{package} {found} is too old: vq_lib needs {least} or newer. Type "
                             f"'pip install \"{package}>={least}\"', then restart the kernel.")  # fmt: skip
+
+
+def start_keras():
+    """Keras, imported and its device found while file descriptor 2 leads nowhere.
+
+    TensorFlow's C++ writes a page of logs there on its way up, whatever its log level, and JupyterLab shows it in red.
+    An error in Python is still raised, and what C++ logs as an error later is still seen.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it logs later heeds this
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import keras
+
+        keras.ops.zeros(1)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    return keras
 
 
 def _install(packages):

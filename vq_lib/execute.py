@@ -86,7 +86,6 @@ def main() -> None:
     end_with_starter()
     name = sys.argv[1]
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a kernel "python3" of another environment must not be taken
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's remarks about the machine are no part of a report
     try:
         plan = read_plan()
         parameters = {key: plan[key] for key in ("report", "data", "overrides")}

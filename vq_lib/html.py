@@ -17,7 +17,7 @@ from vq_lib.files import read_json, whole_file
 from vq_lib.names import NAMES
 from vq_lib.study import REPOSITORY, Study
 
-SETTINGS = "<caption>Settings of this run</caption>"  # the table that `figures.settings` shows in every notebook
+SETTINGS = "Settings of this run</"  # ends the title of the table that `figures.settings` shows in every notebook
 SUMMARY = '<div class="prose vq-summary">'  # the list that notebook 04 ends on
 # What TensorFlow's C++ writes about itself; what Python warns of is kept, and the executed notebooks keep it all.
 CHATTER = re.compile(
@@ -65,7 +65,8 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
                 _quieten(cell)
             tables = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
             if any(SETTINGS in table for table in tables):  # shown once: an early notebook's may be out of date by now
-                settings = next(table for table in tables if SETTINGS in table).replace(SETTINGS, "")
+                settings = next(table for table in tables if SETTINGS in table)
+                settings = re.sub(r"</?details>|<(summary|caption)>.*?</\1>", "", settings)  # the page folds it anew
                 settings = settings.replace("Settings of this run", "Settings of this report")
             abstract = next((table for table in tables if SUMMARY in table), abstract)
             if tables:  # what is shown elsewhere: settings folded away, the summary at the top

@@ -192,10 +192,13 @@ def warning(text: str) -> Html:
 
 
 def settings(study) -> Html:
-    """The table of the recipe's settings that every notebook shows after its parameters."""
+    """The recipe's settings, which every notebook shows after its parameters: a hundred rows, so they are folded."""
     rows = [
         ("report", study.name),
         ("data", study.data_folder or "none: the recipe makes its own"),
         *study.recipe.settings(),
     ]
-    return table(("setting", "value"), rows, "Settings of this run")
+    title = "Settings of this run"
+    whole = table(("setting", "value"), rows, title)
+    untitled = whole.markup.replace(f"<caption>{title}</caption>", "")
+    return Html(f"<details><summary>{title}</summary>{untitled}</details>", whole.text)
