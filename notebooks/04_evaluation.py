@@ -71,13 +71,13 @@ inputs = np.asarray(slices.images[test])
 # narrow.
 
 # %%
-result, outputs, scores = stages.evaluate_reconstruction(study, slices, vqvae, codes, summary)
+result, outputs, scores = evaluation.vqvae_metrics(study, slices, vqvae, codes, summary)
 rates = {"fixed_length": result["bits_per_pixel"]}
 if prior is not None:
-    prior_result = stages.prior_metrics(prior_summary, result["bits_per_pixel"], vqvae.quantizer.codes)
+    prior_result = evaluation.prior_metrics(prior_summary, result["bits_per_pixel"], vqvae.quantizer.codes)
     rates["prior"] = prior_result["bits_per_pixel"]
 rate = list(rates.values())[-1]
-base, codecs = stages.evaluate_baselines(slices, scores, rates)
+base, codecs = evaluation.baseline_metrics(slices, scores, rates)
 
 # %%
 rows = [
@@ -276,7 +276,7 @@ figures.show(
 
 # %%
 if prior is not None:
-    images, drawn, told, drawing = stages.draw_samples(study, slices, vqvae, prior)
+    images, drawn, told, drawing = evaluation.draw_samples(study, slices, vqvae, prior)
     rng = np.random.default_rng(study.recipe.evaluation.seed)
     across = draw_samples.columns(images.shape[1])
     count = min(across * min(across, 4), len(images), len(test))
@@ -296,7 +296,7 @@ if prior is not None:
 
 # %%
 if prior is not None and prior.conditional:
-    rows = stages.draw_conditioned(study, slices, vqvae, prior)
+    rows = evaluation.draw_conditioned(study, slices, vqvae, prior)
     display(figures.show(
         study, "samples-conditioned", draw.conditioned(rows),
         "Real slices of test people, and slices drawn for the same "
@@ -304,7 +304,7 @@ if prior is not None and prior.conditional:
         f"{len(rows)} rows of slices, from the lowest position to the highest: {', '.join(rows)}.",
     ))  # fmt: skip
     if prior.slices:
-        placed = stages.position_agreement(slices, images, told, prior.slices, outputs)
+        placed = evaluation.position_agreement(slices, images, told, prior.slices, outputs)
         names = {"samples": "samples", "test": "real slices of test people, reconstructed", "chance": "by chance"}
         display(figures.table(("", "at the right position"),
                               [(name, f"{100 * placed[kind]:.0f}%") for kind, name in names.items()]))  # fmt: skip
@@ -470,7 +470,7 @@ if prior is not None:
 # %%
 if prior is not None:
     heated, by_heat = evaluation.temperatures(study, compared, vqvae, prior, images, drawn, told)  # shown further below
-    known = stages.evaluate_membership(study, slices, prior, codes)
+    known = evaluation.membership_metrics(study, slices, prior, codes)
     memory = evaluation.memorised(study, compared, near, prior_result["bits_per_code"], known, heated)
     display(figures.show(
         study, "distances",
@@ -571,7 +571,7 @@ if prior is not None:
 # %%
 likelihood = None
 if prior is not None:
-    likelihood = stages.evaluate_likelihood(study, slices, vqvae, prior, codes, outputs)
+    likelihood = evaluation.likelihood_metrics(study, slices, vqvae, prior, codes, outputs)
 if likelihood is not None:
     from vq_lib import distribution
 
@@ -614,7 +614,7 @@ if prior is not None:
     }  # fmt: skip
     beyond = {group: found["beyond_table"] for group, found in known.items()}
     parts |= {"prior": {**prior_result, "membership_auc": beyond}, "samples": samples, "likelihood": likelihood}
-stages.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
+evaluation.write_metrics(study, slices, result, base, seconds, summary["precision"], **parts)
 found = conclusions.documents(study)
 figures.points(conclusions.summary(study.recipe, found), "vq-summary")
 

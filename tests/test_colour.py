@@ -6,7 +6,7 @@ import numpy as np
 from conftest import vq_lib
 from PIL import Image
 
-from vq_lib import baselines, stages
+from vq_lib import baselines, evaluation, stages
 from vq_lib import data as datasets
 from vq_lib.data import reading
 from vq_lib.figures import data as plots
@@ -41,11 +41,11 @@ def test_colour_through_training_scores_and_commands(tmp_path):
     assert not np.array_equal(first[..., 0], first[..., 1])
     model, codes, summary = stages.train_vqvae(study, slices)
     assert model.decode(codes[:2]).shape == (2, 32, 32, 3)
-    report, outputs, _ = stages.evaluate_reconstruction(study, slices, model, codes, summary)
+    report, outputs, _ = evaluation.vqvae_metrics(study, slices, model, codes, summary)
     assert 0 < report["ssim"]["mean"] < 1 and outputs.shape[-1] == 3
     assert set(baselines.kept(study, slices)) == {"zeros", "mean_image", "position_mean", "nearest_training"}
     assert baselines.kept(study, slices) == baselines.predictions(slices)
-    document = stages.write_metrics(study, slices, report, {}, {}, summary["precision"])
+    document = evaluation.write_metrics(study, slices, report, {}, {}, summary["precision"])
     assert any("cannot vouch" in text for text in document["data"]["checks"]["warnings"])
     for draw in (plots.by_position_and_class, plots.histograms, plots.mean_and_deviation):
         draw(slices).canvas.draw()

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 from conftest import TINY
 
-from vq_lib import data, stages
+from vq_lib import data, evaluation, stages
 from vq_lib.study import Study
 
 
@@ -39,8 +39,8 @@ def test_the_stages_repeat_what_the_report_gave(tiny, tmp_path):
         assert first.keys() == second.keys() and len(first) > 5
         for name in first:
             np.testing.assert_array_equal(second[name], first[name], err_msg=f"{stage}: {name}")
-    result, _, _ = stages.evaluate_reconstruction(study, slices, vqvae, codes, summary)
-    images, drawn, _, _ = stages.draw_samples(study, slices, vqvae, prior)
+    result, _, _ = evaluation.vqvae_metrics(study, slices, vqvae, codes, summary)
+    images, drawn, _, _ = evaluation.draw_samples(study, slices, vqvae, prior)
     published = json.loads((tiny / "metrics.json").read_text(encoding="utf-8"))
     result.pop("images_per_second")
     assert result == without_times(published)["vqvae"]

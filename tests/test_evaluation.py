@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vq_lib import evaluation, figures, metrics, stages
+from vq_lib import evaluation, figures, metrics
 from vq_lib.data import Slices, cohort, masks
 from vq_lib.figures import generation as draw
 
@@ -60,7 +60,7 @@ def test_rate_distortion_has_falling_error_and_this_models_points(tmp_path):
     rows, count = evaluation.rate_distortion(SimpleNamespace(evaluation=tmp_path), inputs, scores, 0.5, 0.2)
     assert count == len(test)
     webp = [row for row in rows if row["codec"] == "webp"]
-    assert len(webp) == len(evaluation.QUALITIES) and webp[-1]["ssim"] > webp[0]["ssim"]
+    assert len(webp) == len(evaluation.quality.QUALITIES) and webp[-1]["ssim"] > webp[0]["ssim"]
     assert all(row["bits_per_pixel_payload"] < row["bits_per_pixel"] for row in webp)
     assert [(row["codec"], row["bits_per_pixel"], row["ssim"]) for row in rows[-2:]] == [
         ("fixed-length codes", 0.5, 0.5), ("prior's code length", 0.2, 0.5)
@@ -166,10 +166,10 @@ def test_samples_are_where_they_were_asked_to_be():
     train, outputs = slices.where("train"), slices.images[test] / 255
     told = np.stack([np.full(8, -1), np.r_[slices.position[train[:6]], -1, -1]], axis=1)
     images = slices.images[train[:8]]  # copies: the nearest training slice is the slice itself
-    found = stages.position_agreement(slices, images, told, 8, outputs)
+    found = evaluation.position_agreement(slices, images, told, 8, outputs)
     assert found["samples"] == 1 and found["chance"] == pytest.approx(1 / 8) and found["test"] > found["chance"]
     away = np.where(told < 0, told, (told + 4) % 8)
-    assert stages.position_agreement(slices, images, away, 8, outputs)["samples"] == 0
+    assert evaluation.position_agreement(slices, images, away, 8, outputs)["samples"] == 0
 
 
 @pytest.mark.parametrize("knows", [True, False])
@@ -189,7 +189,7 @@ def test_membership_is_found_where_training_people_have_shorter_codes(knows):
 
     prior = SimpleNamespace(codes=4, conditional=False, predict_on_batch=logits)
     study = SimpleNamespace(recipe=SimpleNamespace(prior=SimpleNamespace(condition=())))
-    found = stages.evaluate_membership(study, slices, prior, codes, people=8, each=3)
+    found = evaluation.membership_metrics(study, slices, prior, codes, people=8, each=3)
     assert list(found) == ["validation", "test"]
     for group in found.values():
         assert (group["prior"]["mean"] == 1) is knows

@@ -43,7 +43,8 @@ def test_gaps_are_of_the_bits_that_stand_beside_them(tiny):
     for name, bits in found["models"].items():
         for split in ("validation", "test"):
             gap = found["gaps"][name][split]
-            assert gap["gap"]["mean"] == pytest.approx(bits[split] / bits["train"] - 1, rel=1e-4)
+            # Code lengths are kept in single precision, and a gap is the difference of two that are nearly equal.
+            assert gap["gap"]["mean"] == pytest.approx(bits[split] / bits["train"] - 1, rel=1e-4, abs=1e-6)
             unigram = found["position_unigram"]
             assert gap["groups"]["mean"] == pytest.approx(unigram[split] / unigram["train"] - 1)
     assert found["position_unigram"]["test"] == pytest.approx(found["baselines_bits_per_code"]["position_unigram"])

@@ -1,0 +1,67 @@
+"""What generated images are held against."""
+
+import numpy as np
+
+from vq_lib import baselines, generation, memorisation, metrics
+from vq_lib.autoencoder import receptive_field
+
+
+class Reference:
+    """What generated images are held against: real test slices and their reconstructions, training slices, codes.
+
+    All is computed once, for samples of several temperatures.
+
+    Args:
+        codes: of all slices. inputs, outputs: the test slices and their reconstructions.
+        thresholds: of the tissues, see `generation.tissue_thresholds`.
+        grain: a `Grain`.
+    """
+
+    def __init__(self, study, slices, codes, inputs, outputs, thresholds, grain):
+        test, train = slices.where("test"), slices.where("train")
+        people = slices.person[test]
+        self.people = people if np.unique(people).size > 1 else np.arange(len(test))
+        self.thresholds, self.inputs, self.grain = thresholds, inputs, grain
+        self.reconstructed = np.round(outputs * 255).astype(np.uint8)
+        self.real, self.blurred = generation.features(inputs), generation.features(self.reconstructed)
+        field = receptive_field(study.recipe.section("vqvae")["encoder"])
+        black = metrics.black_cells(inputs, codes.shape[1:], field)
+        self.background = memorisation.background_code(codes[test], black)
+        self.codes = codes[train]
+        self.thumbnails = baselines.thumbnails(slices.images, rows=train)
+        # Reconstructions, not slices: what comes out of the same decoder is as smooth as a sample.
+        _, self.held_pixels = baselines.nearest(baselines.thumbnails(self.reconstructed), self.thumbnails)
+        _, self.held_codes, self.held_runs = memorisation.code_distances(codes[test], self.codes, self.background)
+
+    def neighbours(self, images, codes):
+        """Nearest training slices of samples: `{pixel_index, pixel_distance, code_index, code_distance, run}`."""
+        index, distance = baselines.nearest(baselines.thumbnails(images), self.thumbnails)
+        nearest, share, run = memorisation.code_distances(codes, self.codes, self.background)
+        return {"pixel_index": index, "pixel_distance": distance, "code_index": nearest, "code_distance": share,
+                "run": run}  # fmt: skip
+
+    def suspects(self, near):
+        """Which samples lie below the held-out threshold of either distance: bool."""
+        by_pixels = memorisation.flagged(near["pixel_distance"], self.held_pixels)
+        return by_pixels | memorisation.flagged(near["code_distance"], self.held_codes)
+
+    def failures(self, near):
+        """Which samples are like no slice, and about them; see `memorisation.failures`."""
+        return memorisation.failures(near["pixel_distance"], self.held_pixels, self.people)
+
+    def closest(self, near):
+        """How near each sample lies, in parts of the threshold, by the distance that is the smaller part.
+
+        Returns:
+            parts (n,), below 1 for the suspects alone, and the index of the training slice by that distance, (n,).
+        """
+        parts = np.stack([
+            near["pixel_distance"] / max(memorisation.threshold(self.held_pixels), 1e-9),
+            near["code_distance"] / max(memorisation.threshold(self.held_codes), 1e-9),
+        ])  # fmt: skip
+        by_codes = parts.argmin(axis=0).astype(bool)
+        return parts.min(axis=0), np.where(by_codes, near["code_index"], near["pixel_index"])
+
+    def anatomy(self, images):
+        """Tissue shares and ventricle size of images, all by the rule of grey levels."""
+        return generation.anatomy(generation.tissues(images, self.thresholds))
