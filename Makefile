@@ -28,8 +28,11 @@ report: .venv/.whole
 bench: .venv/.whole
 	@$(BIN)/python -m vq_lib.bench
 
+# Two processes: most tests keep one core busy. The tests of one file stay together, with what they share.
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/.tested
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(WORKERS)
 
 # The library on each of Keras's backends, and the tiny recipe through Snakemake and papermill; at last one model on all
 # of them. JAX and PyTorch live in an environment of their own, which has no TensorFlow. The tests left out know no
@@ -41,7 +44,7 @@ LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) -k "(not t
 test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python
 test-backends: .venv/.tested .venv-backends/.whole
 	@for backend in $(ON); do echo "On $$backend:"; bin=$(BACKENDS); [ $$backend = tensorflow ] && bin=$(BIN); \
-	KERAS_BACKEND=$$backend $$bin/python -m pytest $(LIBRARY) || exit 1; done
+	KERAS_BACKEND=$$backend $$bin/python -m pytest $(WORKERS) $(LIBRARY) || exit 1; done
 	@echo "One model on all:" && KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -p no:cacheprovider tests/test_backends.py
 
 lab: .venv/.whole
