@@ -97,6 +97,17 @@ def test_keras_starts_in_silence_and_what_is_said_later_is_heard():
     assert done.stderr == "heard"
 
 
+def test_a_gpu_is_shared_among_open_notebooks_unless_told_otherwise():
+    code = ("import os; from vq_lib.environment import start_keras; start_keras(); "
+            "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])")  # fmt: skip
+    own = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
+    own.pop("TF_FORCE_GPU_ALLOW_GROWTH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=own, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.split() == ["true", "true"]
+
+
 def test_what_is_needed_is_what_the_project_depends_on():
     with open(REPOSITORY / "pyproject.toml", "rb") as file:
         wanted = dict(re.match(r"([\w-]+)(?:>=([\d.]+))?", entry).groups()

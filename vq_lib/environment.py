@@ -45,9 +45,12 @@ def start_keras():
     """Keras, imported and its device found while file descriptor 2 leads nowhere.
 
     TensorFlow's C++ writes a page of logs there on its way up, whatever its log level, and JupyterLab shows it in red.
-    An error in Python is still raised, and what C++ logs as an error later is still seen.
+    An error in Python is still raised, and what C++ logs as an error later is still seen. A GPU's memory is taken as it
+    is needed: by their own defaults, the first notebook that is open would leave the next one none.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it logs later heeds this
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # TensorFlow
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX
     sys.stderr.flush()
     kept = os.dup(2)
     try:

@@ -140,6 +140,9 @@ def foreground_cells(images, grid):
 def black_cells(images, grid, receptive_field):
     """Cells whose whole receptive field is zero, so that any encoder gives them one and the same code; (N, h, w).
 
+    A field that reaches beyond the image is not counted: what layers find there is their padding, and it need not be
+    what they make of black.
+
     Args:
         images: uint8, (N, H, W, C).
         grid: (h, w) of the codes.
@@ -153,7 +156,7 @@ def black_cells(images, grid, receptive_field):
     step = (height // grid[0], width // grid[1])
     reach = np.stack(  # maximum_filter centres its window: shift it to [low, high]
         [
-            maximum_filter(image, size=size, origin=-(low + size // 2), mode="constant")[:: step[0], :: step[1]]
+            maximum_filter(image, size=size, origin=-(low + size // 2), mode="constant", cval=1)[:: step[0], :: step[1]]
             for image in lit
         ]
     )
