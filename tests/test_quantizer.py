@@ -27,6 +27,15 @@ def test_layer_contract(codebook):
     check_layer(VectorQuantizer, {"codes": 6, "dim": 3, "codebook": codebook}, (2, 4, 4, 3))
 
 
+@pytest.mark.parametrize("spread, half", [(None, 1 / 512), (0.05, 0.05)])
+def test_the_first_codebook_is_uniform(spread, half):
+    layer = VectorQuantizer(512, 8, spread=spread)
+    layer.build((None, 8))
+    table = np.asarray(layer.embeddings)
+    assert half * 0.99 < np.abs(table).max() <= half
+    np.testing.assert_allclose(table.std(), half / np.sqrt(3), rtol=0.03)  # the variance of U(-a, a) is a² / 3
+
+
 def test_codes_and_output_are_the_nearest():
     layer, z = quantizer()
     table = np.asarray(layer.embeddings)

@@ -40,9 +40,10 @@ class VectorQuantizer(keras.layers.Layer):
         beta: weight β of the commitment term.
         codebook: "ema" or "gradient".
         decay: γ of the running statistics.
-        seed: seed of the first codebook, uniform in ±1/K.
+        seed: seed of the first codebook, which is uniform in ±`spread`.
         distance: "euclidean" or "cosine".
         gradient: "straight_through" or "rotation".
+        spread: see `seed`; None is 1/K.
 
     Call arguments:
         inputs: floats, (..., dim).
@@ -53,7 +54,7 @@ class VectorQuantizer(keras.layers.Layer):
     """
 
     def __init__(self, codes, dim, beta=0.25, codebook="ema", decay=0.99, seed=0, distance="euclidean",
-                 gradient="straight_through", **kwargs):  # fmt: skip
+                 gradient="straight_through", spread=None, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         one_of("codebook", codebook, ("ema", "gradient"))
         one_of("distance", distance, ("euclidean", "cosine"))
@@ -62,12 +63,13 @@ class VectorQuantizer(keras.layers.Layer):
             raise ValueError(f"`codes` (={codes}) must be at least 2 and `dim` (={dim}) at least 1")
         self.codes, self.dim, self.beta = codes, dim, beta
         self.codebook, self.decay, self.seed = codebook, decay, seed
-        self.distance, self.gradient = distance, gradient
+        self.distance, self.gradient, self.spread = distance, gradient, spread
 
     def build(self, input_shape):
         if input_shape[-1] != self.dim:
             raise ValueError(f"the last axis of the input (={input_shape[-1]}) must be `dim` (={self.dim})")
-        start = keras.initializers.RandomUniform(-1 / self.codes, 1 / self.codes, seed=self.seed)
+        spread = self.spread or 1 / self.codes
+        start = keras.initializers.RandomUniform(-spread, spread, seed=self.seed)
         learned = self.codebook == "gradient"
         options = {"dtype": "float32", "autocast": False}
         self.embeddings = self.add_weight(
@@ -139,7 +141,7 @@ class VectorQuantizer(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        names = ("codes", "dim", "beta", "codebook", "decay", "seed", "distance", "gradient")
+        names = ("codes", "dim", "beta", "codebook", "decay", "seed", "distance", "gradient", "spread")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

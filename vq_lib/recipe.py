@@ -165,6 +165,9 @@ class VQVAE(Training):
         "straight_through", description="how the gradient passes the choice of a code"
     )
     start: Literal["kmeans", "uniform"] = Field("kmeans", description="the codebook before the first batch")
+    spread: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="half the width of 'start: uniform'; none: one over the number of codes"
+    )
     restart: Annotated[float, Field(ge=0)] | None = Field(
         0.1, description="restart a code used less than this share of an even use; none: never"
     )

@@ -31,7 +31,7 @@ class VQVAE(keras.Model):
     Args:
         image_shape: (H, W, C).
         encoder, decoder: blocks as in a recipe, plain dicts.
-        codes, code_dim, beta, codebook, decay, distance, gradient, seed: see `VectorQuantizer`.
+        codes, code_dim, beta, codebook, decay, distance, gradient, spread, seed: see `VectorQuantizer`.
         levels: of a `FiniteScalarQuantizer`, which then takes the place of the `VectorQuantizer`.
         activation: between the layers.
         normalise: "zero" or "centred", what black becomes inside; see `Normalise`.
@@ -57,6 +57,7 @@ class VQVAE(keras.Model):
         decay=0.99,
         distance="euclidean",
         gradient="straight_through",
+        spread=None,
         levels=None,
         activation="relu",
         normalise="zero",
@@ -72,8 +73,9 @@ class VQVAE(keras.Model):
         self.settings = {
             "image_shape": list(image_shape), "encoder": encoder, "decoder": decoder, "codes": codes,
             "code_dim": code_dim, "beta": beta, "codebook": codebook, "decay": decay, "distance": distance,
-            "gradient": gradient, "levels": levels, "activation": activation, "normalise": normalise, "output": output,
-            "final": final, "loss": loss, "structure": structure, "variance": variance, "seed": seed,
+            "gradient": gradient, "spread": spread, "levels": levels, "activation": activation,
+            "normalise": normalise, "output": output, "final": final, "loss": loss, "structure": structure,
+            "variance": variance, "seed": seed,
         }  # fmt: skip
         policy = self.dtype_policy
         one_of("loss", loss, ("mse", "clipped_mse", "l1"))
@@ -85,7 +87,7 @@ class VQVAE(keras.Model):
             self.quantizer = FiniteScalarQuantizer(levels, dtype=policy, name="quantizer")
         else:
             self.quantizer = VectorQuantizer(
-                codes, code_dim, beta, codebook, decay, seed, distance, gradient, dtype=policy, name="quantizer"
+                codes, code_dim, beta, codebook, decay, seed, distance, gradient, spread, dtype=policy, name="quantizer"
             )
         self.quantizer.build((None, *self.grid, code_dim))
         self.decoder = autoencoder.decoder(

@@ -23,6 +23,8 @@ from vq_lib.study import REPOSITORY
 from vq_lib.vqvae import VQVAE
 
 PEOPLE, SLICES, BATCH, EPOCHS, TURNS = {"train": 12, "validation": 2}, 16, 16, 5, 3
+# The published rate of 1e-3 is for batches of 128; at 16 the tutorial's form diverges with it.
+SETTINGS = f"vqvae.batch={BATCH} vqvae.learning_rate=3e-4"
 
 
 class OneHotQuantizer(keras.layers.Layer):
@@ -66,7 +68,7 @@ def _tutorial(settings, variance):
 
 def run(form):
     """Train in one form; returns seconds of each epoch, the last validation loss, and the peak of memory in MB."""
-    settings = recipe.load(REPOSITORY / "reports" / "oasis-256" / "recipe.yaml", f"vqvae.batch={BATCH}")
+    settings = recipe.load(REPOSITORY / "reports" / "oasis-256" / "recipe.yaml", SETTINGS)
     slices = cohort.make(PEOPLE, SLICES, settings.data.size, progress=False)
     train, held_out = (slices.images[slices.where(split)] for split in ("train", "validation"))
     variance = float((train / 255).var())
