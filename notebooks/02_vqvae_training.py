@@ -178,7 +178,7 @@ tried = sweep.table(study)
 if tried is None:
     print(sweep.missing(study))
 else:
-    display(figures.table(*tried, sweep.load(study).conclusion))
+    display(figures.table(*tried))
 
 # %% [markdown]
 # **Next:** notebook 3 learns which grids of codes are brains.

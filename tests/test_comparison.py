@@ -59,7 +59,9 @@ def reports(tmp_path):
     )
     (tmp_path / "one" / "history-prior.csv").write_text("epoch,seconds,loss,val_loss\n1,9,3,3\n2,18,2.5,2.6\n")
     (tmp_path / "one" / "sweep.csv").write_text("change,ssim,ssim_foreground\nthe recipe,0.8,0.7\nsilu,0.81,0.72\n")
-    (tmp_path / "one" / "sweep.yaml").write_text("points: {}\nconclusion: silu helps\n")
+    (tmp_path / "one" / "sweep.yaml").write_text(
+        "points: {the recipe: '', silu: vqvae.activation=silu}\nconclusion: silu helps\n"
+    )
     (tmp_path / "copied").mkdir()
     shutil.copy(tmp_path / "one" / "metrics.json", tmp_path / "copied")
     (tmp_path / "one" / "figures").mkdir()
@@ -94,6 +96,21 @@ def test_all_reports_are_on_the_page(reports):
     assert shown == ["figure-rate-distortion", "samples-one", "figure-training", "figure-cost", "figure-sweep-one"]
     picture = Image.open(io.BytesIO(base64.b64decode(soup.find(id="samples-one").img["src"].split(",")[1])))
     assert picture.size == (1120, 560)
+
+
+def test_a_sweep_shows_the_points_that_are_planned_and_counts_those_that_are_not_trained(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert comparison.sweep(folder) is None
+    (folder / "sweep.csv").write_text("change,ssim\nthe recipe,0.8\ndropped,0.9\nsilu,0.7\n", encoding="utf-8")
+    assert comparison.sweep(folder) is None, "without sweep.yaml nobody knows what the rows are"
+    (folder / "sweep.yaml").write_text("points: {the recipe: '', silu: a, new: b}\nconclusion: None.\n")
+    found = comparison.sweep(folder)
+    assert found["rows"] == [["the recipe", "0.8"], ["silu", "0.7"]]
+    assert found["conclusion"].startswith("None. 2 of 3 points") and "'vq-lib sweep mine'" in found["conclusion"]
+    for broken in ("points: 3", "[", "- a"):
+        (folder / "sweep.yaml").write_text(broken)
+        assert comparison.sweep(folder) is None
 
 
 def test_published_systems_are_trained_or_named_apart(reports):

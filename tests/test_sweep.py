@@ -20,8 +20,9 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
     )
     done = vq_lib("sweep", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    header, rows = sweep.table(Study(str(tmp_path)))
+    header, rows, conclusion = sweep.table(Study(str(tmp_path)))
     assert tuple(header) == sweep.COLUMNS and [row[0] for row in rows] == ["fewer codes", "more codes"]
+    assert conclusion == "Few codes."
     (point,) = (tmp_path / "run" / "sweep").glob("fewer-codes-*")
     with open(point / "run" / "vqvae" / "history.csv", encoding="utf-8") as file:
         (epoch,) = csv.DictReader(file)

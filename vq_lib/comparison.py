@@ -94,21 +94,28 @@ def _columns(path):
         return None
 
 
+def sweep(folder: Path) -> dict | None:
+    """The sweep of the report in `folder`, `{"name", "header", "rows", "conclusion"}`; None where there is none.
+
+    Points that `sweep.yaml` no longer names are left out; where it names others, `conclusion` says how many.
+    """
+    try:
+        with open(folder / "sweep.csv", newline="", encoding="utf-8") as file:
+            header, *rows = [row for row in csv.reader(file) if row]
+        about = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+        points, conclusion = about["points"], str(about.get("conclusion", ""))
+        rows = [row for row in rows if row[0] in points and len(row) == len(header)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return None
+    if len(rows) < len(points):
+        conclusion += (f" {len(rows)} of {len(points)} points of sweep.yaml are in this table: "
+                       f"'vq-lib sweep {folder.name}' trains the others.")  # fmt: skip
+    return {"name": folder.name, "header": header, "rows": rows, "conclusion": conclusion.strip()} if rows else None
+
+
 def sweeps(folder: Path) -> list[dict]:
-    """Sweeps below `folder`: a list of `{"name", "header", "rows", "conclusion"}`."""
-    found = []
-    for path in sorted(folder.glob("*/sweep.csv")):
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                header, *rows = [row for row in csv.reader(file) if row]
-            settings = path.with_suffix(".yaml")
-            about = yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if rows and all(len(row) == len(header) for row in rows):
-            conclusion = about.get("conclusion", "") if isinstance(about, dict) else ""
-            found.append({"name": path.parent.name, "header": header, "rows": rows, "conclusion": conclusion})
-    return found
+    """The sweeps of all reports below `folder`, by name; see `sweep`."""
+    return [found for path in sorted(folder.glob("*/sweep.csv")) if (found := sweep(path.parent))]
 
 
 def published(folder: Path) -> list[dict]:
@@ -160,12 +167,12 @@ def page(folder: Path = REPORTS) -> str:
             "What each report cost: minutes of training on the device that the table names, and parameters of its "
             "VQ-VAE and of its prior.",
             "; ".join(f"{r.name}: {minutes(r):.0f} minutes on {r.provenance['device']}" for r in reports))  # fmt: skip
-    for sweep in swept:
-        figure = draw.sweep(sweep)
-        add(f"sweep-{sweep['name']}", figure,
-            f"The sweep of {sweep['name']}: foreground SSIM on validation people with one thing changed at a time; the "
+    for tried in swept:
+        figure = draw.sweep(tried)
+        add(f"sweep-{tried['name']}", figure,
+            f"The sweep of {tried['name']}: foreground SSIM on validation people with one thing changed at a time; the "
             "dashed line is the recipe.",
-            f"{len(sweep['rows'])} points, foreground SSIM of each as in the table.")  # fmt: skip
+            f"{len(tried['rows'])} points, foreground SSIM of each as in the table.")  # fmt: skip
     template = REPOSITORY / "reports" / "template"
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(template), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip

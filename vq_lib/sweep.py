@@ -6,7 +6,6 @@ them (`reports/sweep.smk`), here or on a cluster. The scores are those of the va
 nothing. The table is `reports/<name>/sweep.csv`.
 """
 
-import csv
 import os
 import re
 import sys
@@ -15,8 +14,8 @@ from pathlib import Path
 import pydantic
 import yaml
 
+from vq_lib import comparison, pipeline
 from vq_lib import data as datasets
-from vq_lib import pipeline
 from vq_lib.errors import UserError
 from vq_lib.files import lock, read_columns, read_json, whole_file, write_csv, write_json
 from vq_lib.processes import end_with_starter
@@ -119,14 +118,10 @@ def missing(study: Study) -> str:
     return f"This report's sweep.yaml has not been run yet: {command} runs it."
 
 
-def table(study: Study) -> tuple[list[str], list[list[str]]] | None:
-    """Header and rows of `sweep.csv`, or None where there is none."""
-    try:
-        with open(study.folder / "sweep.csv", newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-    except (FileNotFoundError, ValueError):
-        return None
-    return header, rows
+def table(study: Study) -> tuple[list[str], list[list[str]], str] | None:
+    """Header and rows of `sweep.csv` and the conclusion in `sweep.yaml`, or None; see `comparison.sweep`."""
+    found = comparison.sweep(study.folder)
+    return (found["header"], found["rows"], found["conclusion"]) if found else None
 
 
 if __name__ == "__main__":
