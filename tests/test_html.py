@@ -75,7 +75,7 @@ def test_cards_do_without_missing_figures():
     vqvae = {"codebook_usage": 1.0, "perplexity": 115.8, "perplexity_cap": 244.1, "perplexity_foreground": 458.2}
     auc = {"mean": 0.653, "low": 0.562, "high": 0.742}
     used, found = report_html.cards({"vqvae": vqvae, "samples": {"two_sample_auc": auc}}, 512)
-    assert used == ("Codes used", "100%", "perplexity 116 of at most 244; foreground 458 of 512")
+    assert used == ("Codes used", "100%", "perplexity 116 (at most 244 with one code for black); foreground 458 of 512")
     remark = "95% interval 0.56 to 0.74; 0.5: this linear classifier cannot tell"
     assert found == ("Two-sample AUC", "0.65", remark)
 

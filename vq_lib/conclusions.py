@@ -124,8 +124,9 @@ def codebook(vqvae: dict, size: int) -> str:
     """Perplexity beside what it could be at most, as a sentence; `vqvae` is `metrics.json`'s, `size` is K."""
     return (
         f"{vqvae['codebook_usage']:.0%} of the {size} codes are used on test people. Perplexity is "
-        f"{vqvae['perplexity']:.0f} of at most {vqvae['perplexity_cap']:.0f}, since cells that see nothing but black "
-        f"all have one code; on cells with foreground it is {vqvae['perplexity_foreground']:.0f} of {size}."
+        f"{vqvae['perplexity']:.0f}; with one code for all cells that see nothing but black it could be "
+        f"{vqvae['perplexity_cap']:.0f} at most. On cells with foreground it is {vqvae['perplexity_foreground']:.0f} of "
+        f"{size}."
     )
 
 

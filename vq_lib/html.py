@@ -141,7 +141,7 @@ def _perplexity(vqvae, codes):
     """Perplexity beside the most that it could be: of all cells, and of those that are not background."""
     parts = []
     if "perplexity" in vqvae:
-        cap = f" of at most {vqvae['perplexity_cap']:.0f}" if "perplexity_cap" in vqvae else ""
+        cap = f" (at most {vqvae['perplexity_cap']:.0f} with one code for black)" if "perplexity_cap" in vqvae else ""
         parts.append(f"perplexity {vqvae['perplexity']:.0f}{cap}")
     if "perplexity_foreground" in vqvae:
         parts.append(f"foreground {vqvae['perplexity_foreground']:.0f}" + (f" of {codes}" if codes else ""))

@@ -138,10 +138,10 @@ def foreground_cells(images, grid):
 
 
 def black_cells(images, grid, receptive_field):
-    """Cells whose whole receptive field is zero, so that any encoder gives them one and the same code; (N, h, w).
+    """Cells whose receptive field, as far as it lies inside the image, is all zero: one code would do; (N, h, w).
 
-    A field that reaches beyond the image is not counted: what layers find there is their padding, and it need not be
-    what they make of black.
+    No other pixel can change their codes. Those at the border may still have others than the rest, since layers see
+    their padding there.
 
     Args:
         images: uint8, (N, H, W, C).
@@ -156,7 +156,7 @@ def black_cells(images, grid, receptive_field):
     step = (height // grid[0], width // grid[1])
     reach = np.stack(  # maximum_filter centres its window: shift it to [low, high]
         [
-            maximum_filter(image, size=size, origin=-(low + size // 2), mode="constant", cval=1)[:: step[0], :: step[1]]
+            maximum_filter(image, size=size, origin=-(low + size // 2), mode="constant")[:: step[0], :: step[1]]
             for image in lit
         ]
     )
@@ -164,7 +164,7 @@ def black_cells(images, grid, receptive_field):
 
 
 def perplexity_cap(black_share, size):
-    """The highest perplexity of `size` codes when a share of the cells must have one code.
+    """The highest perplexity of `size` codes when a share of the cells have one code.
 
     One code holds `black_share` b of the cells and the others share the rest evenly:
     exp(-b ln b - (1-b) ln((1-b)/(size-1))), or `size` where b < 1/size.
