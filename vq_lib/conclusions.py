@@ -125,8 +125,8 @@ def codebook(vqvae: dict, size: int) -> str:
     return (
         f"{vqvae['codebook_usage']:.0%} of the {size} codes are used on test people. Perplexity is "
         f"{vqvae['perplexity']:.0f}; with one code for all cells that see nothing but black it could be "
-        f"{vqvae['perplexity_cap']:.0f} at most. On cells with foreground it is {vqvae['perplexity_foreground']:.0f} of "
-        f"{size}."
+        f"{vqvae['perplexity_cap']:.0f} at most. "
+        f"On cells with foreground it is {vqvae['perplexity_foreground']:.0f} of {size}."
     )
 
 
