@@ -54,6 +54,17 @@ def test_reconstruct_writes_what_the_model_gives(tiny, folder, tmp_path):
         assert f"{score:.4f}"[:-1] in done.stdout
 
 
+def test_reconstruct_takes_a_folder_and_not_what_it_wrote_there(tiny, folder, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "images")
+    count = len(list(place.glob("*.png")))
+    for _ in range(2):
+        done = vq_lib("reconstruct", "--report", tiny, place, "--out", place, "--json", tmp_path / "scores.json")
+        assert done.returncode == 0 and f"{count} reconstructions written" in done.stdout, done.stderr
+    assert len(list(place.iterdir())) == 2 * count
+    scores, published = (json.loads(path.read_text()) for path in (tmp_path / "scores.json", tiny / "metrics.json"))
+    assert scores["ssim"] == pytest.approx(published["vqvae"]["ssim"], abs=1e-6)  # the interval is over people
+
+
 def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path):
     pictures = []
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):

@@ -56,7 +56,7 @@ def parser() -> Parser:
     reconstruct = command("reconstruct", "Write reconstructions of images and print their SSIM.",
                           "vq-lib reconstruct --report demo brain.png --out reconstructions")  # fmt: skip
     _which_model(reconstruct)
-    reconstruct.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    reconstruct.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
     reconstruct.add_argument("--out", metavar="DIR", required=True, help="folder for the reconstructions")
     reconstruct.add_argument("--json", metavar="FILE", help="write the scores to this file")
 

@@ -21,6 +21,9 @@ def _keras():
     return start_keras()
 
 
+RECONSTRUCTION = ".reconstruction.png"
+
+
 def _model(path, kind):
     """A saved model of ours of the given kind: "VQ-VAE" or "prior"."""
     path = Path(path)
@@ -89,16 +92,36 @@ def _quality(paths, model, people):
     return outputs, scores, summary
 
 
+def _images_in(folder):
+    """The image files in a folder, at any depth, masks left out."""
+    files = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES)]
+    paths = [Path(file.path) for file in files if not folders.is_mask(file)]
+    if not paths:
+        masks = " but masks" if files else ""
+        raise UserError(f"{folder} holds no images{masks} ({', '.join(folders.IMAGES)}).")
+    if len(paths) < len(files):
+        print(f"{len(files) - len(paths)} files are masks by their names and were left out")
+    return paths
+
+
+def _people(paths):
+    """Whose each image is: what stands before `_slice_K` in its name, or the whole name; (N,) str."""
+    return np.array([re.sub(r"_slice_\d+.*$", "", path.name) for path in paths])
+
+
 def reconstruct(args: Namespace) -> None:
-    """Write `<name>.reconstruction.png` of each image into `--out`, and print a table of scores."""
-    paths = [Path(image) for image in args.images]
-    for path in paths:
-        if not path.is_file():
+    """Write `<name>.reconstruction.png` of each image, or of all in a folder, into `--out`, and print their scores."""
+    paths, out = [], Path(args.out)
+    for path in map(Path, args.images):
+        if path.is_dir():  # an earlier run may have written there
+            paths += [image for image in _images_in(path) if not image.name.endswith(RECONSTRUCTION)]
+        elif path.is_file():
+            paths.append(path)
+        else:
             raise UserError(f"There is no image {path}.")
     model, _ = _models(args)
-    outputs, scores, summary = _quality(paths, model, np.arange(len(paths)))
-    out = Path(args.out)
-    names = [f"{path.stem}.reconstruction.png" for path in paths]
+    outputs, scores, summary = _quality(paths, model, _people(paths))
+    names = [f"{path.stem}{RECONSTRUCTION}" for path in paths]
     if len(set(names)) < len(names):
         raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
     for name, image in zip(names, outputs, strict=True):
@@ -120,14 +143,8 @@ def score(args: Namespace) -> None:
     folder = Path(args.folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
-    files = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES)]
-    paths = [Path(file.path) for file in files if not folders.is_mask(file)]
-    if not paths:
-        masks = " but masks" if files else ""
-        raise UserError(f"{folder} holds no images{masks} ({', '.join(folders.IMAGES)}).")
-    if len(paths) < len(files):
-        print(f"{len(files) - len(paths)} files are masks by their names and were left out")
-    people = np.array([re.sub(r"_slice_\d+.*$", "", path.name) for path in paths])
+    paths = _images_in(folder)
+    people = _people(paths)
     model, _ = _models(args)
     _, _, summary = _quality(paths, model, people)
     rows = [
