@@ -61,6 +61,10 @@ def test_reconstruct_takes_a_folder_and_not_what_it_wrote_there(tiny, folder, tm
         done = vq_lib("reconstruct", "--report", tiny, place, "--out", place, "--json", tmp_path / "scores.json")
         assert done.returncode == 0 and f"{count} reconstructions written" in done.stdout, done.stderr
     assert len(list(place.iterdir())) == 2 * count
+    for path in place.glob("*_?.png"):
+        path.unlink()
+    done = vq_lib("reconstruct", "--report", tiny, place, "--out", tmp_path)
+    assert done.returncode == 2 and "holds no images but reconstructions" in done.stderr
     scores, published = (json.loads(path.read_text()) for path in (tmp_path / "scores.json", tiny / "metrics.json"))
     assert scores["ssim"] == pytest.approx(published["vqvae"]["ssim"], abs=1e-6)  # the interval is over people
 

@@ -15,13 +15,12 @@ from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
 from vq_lib.study import Study
 
+RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
+
 
 def _keras():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a command says what went wrong in a sentence of its own
     return start_keras()
-
-
-RECONSTRUCTION = ".reconstruction.png"
 
 
 def _model(path, kind):
@@ -119,6 +118,8 @@ def reconstruct(args: Namespace) -> None:
             paths.append(path)
         else:
             raise UserError(f"There is no image {path}.")
+    if not paths:
+        raise UserError(f"{args.images[0]} holds no images but reconstructions.")
     model, _ = _models(args)
     outputs, scores, summary = _quality(paths, model, _people(paths))
     names = [f"{path.stem}{RECONSTRUCTION}" for path in paths]
