@@ -41,6 +41,20 @@ def test_whole_folder_replaces_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_was_moved_aside_is_put_back(tmp_path):
+    """Killed between the two renames: the old folder lies in a temporary one, and there is no new one."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    path = tmp_path / "checkpoint"
+    (tmp_path / f".checkpoint.{process.pid}.tmpabc" / "checkpoint").mkdir(parents=True)
+    (tmp_path / f".checkpoint.{process.pid}.tmpdef").mkdir()
+    files.put_back(path)
+    assert path.is_dir()
+    with files.whole_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert list(tmp_path.iterdir()) == [path] and [inner.name for inner in path.iterdir()] == ["new"]
+
+
 def test_json_round_trip_and_refusals(tmp_path):
     path = tmp_path / "x.json"
     files.write_json(path, {"a": [1, 2.5, None], "é": "ü"})

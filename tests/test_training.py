@@ -76,7 +76,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(train, tmp_path):
             train(tmp_path / "b", [at])
     resumed = train(tmp_path / "b")
     equal(undisturbed, resumed)
-    rows = [(tmp_path / name / "history.csv").read_text().splitlines() for name in "ab"]
+    rows = [(tmp_path / name / "checkpoint" / "history.csv").read_text().splitlines() for name in "ab"]
     assert len(rows[0]) == len(rows[1]) == len(resumed[1]["history"]) + 1
 
 

@@ -23,13 +23,28 @@ else:
     import fcntl
 
 
-def _beside(path: Path) -> str:
-    """Prefix of temporary names beside `path`; what processes that were killed left under it is removed."""
+def _left(path: Path) -> Iterator[Path]:
+    """What processes that were killed left beside `path` under a temporary name of it."""
     for left in path.parent.glob(f".{path.name}.*.tmp*"):
         pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            yield left
+
+
+def _beside(path: Path) -> str:
+    """Prefix of temporary names beside `path`; what processes that were killed left under it is removed."""
+    put_back(path)
+    for left in _left(path):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     return f".{path.name}.{os.getpid()}.tmp"
+
+
+def put_back(path: Path) -> None:
+    """Put a folder back that a process had moved aside when it was killed, before it could put the new one there."""
+    for left in () if path.exists() else _left(path):
+        if (left / path.name).is_dir():
+            os.replace(left / path.name, path)
+            return
 
 
 @contextlib.contextmanager
@@ -52,7 +67,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; swap it for `path` only if the block ends without an error.
 
-    A reader between the two renames finds no folder, never half of one.
+    A reader between the two renames finds no folder, never half of one; see `put_back`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -87,9 +87,10 @@ def _train(study, name, key, build, train, validation, callbacks, shown, describ
             model = build(precision)
             model.compile(optimizer=training.optimizer(settings, len(train)), loss=loss)
             state = training.fit(model, settings, folder, key, train, validation, callbacks, shown)
-        model = as_float32(model)
+        (folder / "summary.json").unlink(missing_ok=True)  # it must not vouch for another model, not for a moment
+        training.write_history(folder / "history.csv", state["history"])
         with files.whole_file(folder / "model.keras") as temporary:
-            model.save(temporary)
+            as_float32(model).save(temporary)
         summary = {
             "key": key,
             "epochs": {"done": state["epoch"], "planned": settings.epochs},
@@ -101,7 +102,8 @@ def _train(study, name, key, build, train, validation, callbacks, shown, describ
             "made": {"commit": provenance.commit(), "date": provenance.now()},
             **describe(model),
         }
-        return model, summary
+        # Whoever trains goes on with the very model that whoever comes later loads, to the last rounding.
+        return _load(folder / "model.keras", "notebook 02 or 03"), summary
 
 
 def train_vqvae(study, slices):
@@ -224,7 +226,8 @@ def train_priors(study, slices):
         found[name] = _train_prior(study, name, settings, keys[name], slices, vqvae, codes)
     (main, (_, summary)), *others = found.items()
     gaps, yardstick = _gaps(study, slices, codes, vqvae.quantizer.codes, found)
-    lengths = {name: lengths_on_test(study, name).mean(axis=(1, 2)) for name in found}
+    lengths = {name: lengths_on_test(study, name).mean(axis=(1, 2)) + model.condition_bits / codes[0].size
+               for name, (model, _) in found.items()}  # fmt: skip
     people = slices.person[slices.where("test")]
     summary = {
         **summary,
@@ -234,6 +237,7 @@ def train_priors(study, slices):
         "gaps": gaps,
         "position_unigram": yardstick,
     }
+    (study.prior / "summary.json").unlink(missing_ok=True)  # as in `_train`
     for file in ("model.keras", "history.csv"):
         with files.whole_file(study.prior / file) as temporary:
             shutil.copyfile(study.prior / main / file, temporary)

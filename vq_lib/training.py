@@ -15,7 +15,7 @@ import psutil
 from tqdm import tqdm
 
 from vq_lib.errors import UserError
-from vq_lib.files import whole_file, whole_folder
+from vq_lib.files import put_back, whole_file, whole_folder
 
 
 class Replicas(keras.distribution.DataParallel):
@@ -163,12 +163,12 @@ class Checkpoint(keras.callbacks.Callback):
     """Everything that a training needs to go on, written whole after each epoch; it also stops early and at the budget.
 
     A checkpoint is a folder `checkpoint/` with all variables of model and optimiser (the seeds of dropout among them),
-    the best weights so far, and `state.json`: key, epoch, seconds spent, best value, patience used, history. It is
-    written to a temporary folder and renamed. A checkpoint with another key is left behind: the recipe or the data
-    have changed.
+    the best weights so far, `state.json` (key, epoch, seconds spent, best value, patience used, history) and
+    `history.csv`, for a look at a training that runs. It is written to a temporary folder and renamed. A checkpoint
+    with another key is left behind: the recipe or the data have changed.
 
     Args:
-        folder: where `checkpoint/` and `history.csv` go.
+        folder: where `checkpoint/` goes.
         key: what the training depends on; a resumed one must have the same.
         minutes: budget; None: none. patience: see the recipe. monitor: the value that the best epoch has lowest.
     """
@@ -181,6 +181,7 @@ class Checkpoint(keras.callbacks.Callback):
     def restore(self):
         """Put the last checkpoint with our key into the model; True if there was one."""
         path = self.folder / "checkpoint"
+        put_back(path)
         try:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             if state["key"] != self.key:
@@ -191,7 +192,6 @@ class Checkpoint(keras.callbacks.Callback):
         except Exception:  # NumPy, zipfile and json raise a dozen kinds for broken files: then there is no checkpoint
             return False
         self.state = state
-        self._write_history()
         return True
 
     def _variables(self):
@@ -227,21 +227,18 @@ class Checkpoint(keras.callbacks.Callback):
             _save(temporary / "variables.npz", self._variables())
             _save(temporary / "best.npz", self.best)
             (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
-        self._write_history()
+            write_history(temporary / "history.csv", state["history"])
 
     def on_train_end(self, logs=None):
         _assign(self.model.weights, self.best)
 
-    def _write_history(self):
-        rows = self.state["history"]
-        if rows:
-            with (
-                whole_file(self.folder / "history.csv") as temporary,
-                open(temporary, "w", newline="", encoding="utf-8") as file,
-            ):
-                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+
+def write_history(path, rows):
+    """Write `rows`, one `{name: value}` an epoch, as CSV."""
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _save(path, variables):
