@@ -18,7 +18,7 @@ class CodebookKeeper(keras.callbacks.Callback):
         seed: with epoch and batch, decides everything that is drawn.
         threshold: see above; None never restarts.
         sample: how many images to encode.
-        every: batches between restarts.
+        every: batches between restarts, counted from the first epoch on.
         start: whether to start by k-means; otherwise the layer's own start stays.
     """
 
@@ -30,7 +30,8 @@ class CodebookKeeper(keras.callbacks.Callback):
     def _vectors(self, rng):
         chosen = np.sort(rng.choice(self.rows, min(self.sample, len(self.rows)), replace=False))
         vectors = self.model.encoder.predict_on_batch(np.asarray(self.images[chosen]))
-        return np.asarray(vectors, np.float32).reshape(-1, self.model.quantizer.dim)
+        vectors = np.asarray(vectors, np.float32).reshape(-1, self.model.quantizer.dim)
+        return keras.ops.convert_to_numpy(self.model.quantizer.scaled(vectors))
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -38,7 +39,7 @@ class CodebookKeeper(keras.callbacks.Callback):
             self._start(np.random.default_rng([self.seed, 0, 0]))
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.threshold is not None and (batch + 1) % self.every == 0:
+        if self.threshold is not None and (self.epoch * self.params["steps"] + batch + 1) % self.every == 0:
             self._restart(np.random.default_rng([self.seed, self.epoch, batch + 1]))
 
     def _start(self, rng):
@@ -58,8 +59,7 @@ class CodebookKeeper(keras.callbacks.Callback):
         dead = np.flatnonzero(counts < self.threshold * counts.mean())
         if dead.size:
             vectors = self._vectors(rng)
-            table = keras.ops.convert_to_numpy(quantizer.embeddings)
-            nearest = table[keras.ops.convert_to_numpy(quantizer.encode(vectors))]
+            nearest = keras.ops.convert_to_numpy(quantizer.decode(quantizer.encode(vectors)))
             far = np.square(vectors - nearest).sum(axis=1) + 1e-12
             picked = rng.choice(len(vectors), min(dead.size, len(vectors)), replace=False, p=far / far.sum())
             quantizer.replace(dead[: picked.size], vectors[picked], count=float(counts.mean()))

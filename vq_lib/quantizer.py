@@ -84,8 +84,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     def encode(self, inputs):
         """The index of the nearest code: (..., dim) floats → (...) int32."""
-        flat = ops.reshape(self._scaled(ops.cast(inputs, "float32")), (-1, self.dim))
-        table = self._scaled(ops.convert_to_tensor(self.embeddings))
+        flat = ops.reshape(self.scaled(ops.cast(inputs, "float32")), (-1, self.dim))
+        table = self.scaled(ops.convert_to_tensor(self.embeddings))
         # ‖z‖² is the same for every code and left out of the comparison.
         distance = ops.sum(ops.square(table), axis=1) - 2 * ops.matmul(flat, ops.transpose(table))
         codes = ops.cast(ops.argmin(distance, axis=1), "int32")
@@ -93,13 +93,14 @@ class VectorQuantizer(keras.layers.Layer):
 
     def decode(self, codes):
         """The codes' vectors: (...) int → (..., dim) float32."""
-        return look_up(self._scaled(ops.convert_to_tensor(self.embeddings)), ops.cast(codes, "int32"))
+        return look_up(self.scaled(ops.convert_to_tensor(self.embeddings)), ops.cast(codes, "int32"))
 
-    def _scaled(self, vectors):
+    def scaled(self, vectors):
+        """Vectors (..., dim) as they are compared and learned: of length 1 where the distance is by cosine."""
         return _unit(vectors) if self.distance == "cosine" else vectors
 
     def call(self, inputs, training=False):
-        z = self._scaled(ops.cast(inputs, "float32"))
+        z = self.scaled(ops.cast(inputs, "float32"))
         codes = ops.stop_gradient(self.encode(z))
         quantized = self.decode(codes)
         loss = self.beta * ops.mean(ops.square(z - ops.stop_gradient(quantized)))
