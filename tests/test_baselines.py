@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from skimage.metrics import structural_similarity
 
-from vq_lib import baselines
+from vq_lib import baselines, generation
 from vq_lib.data import Slices
 
 
@@ -58,6 +58,17 @@ def test_thumbnails_are_patch_means():
     image = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 1)).astype(np.uint8)
     found = baselines.thumbnails(image).reshape(2, 64, 64)
     assert found[1, 3, 5] == pytest.approx(image[1, 6:8, 10:12].mean() / 255, abs=1e-6)
+
+
+@pytest.mark.parametrize("side", [16, 20, 200, 224])
+def test_sides_that_no_patch_divides(side):
+    """What is left over at the right and below is left out, also of the classifier's features."""
+    image = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.uint8)
+    step = max(side // 64, 1)
+    found = baselines.thumbnails(image).reshape(2, side // step, side // step)
+    last = image[0, :, :, 0][(side // step - 1) * step :, :step][:step]
+    assert found[0, -1, 0] == pytest.approx(last.mean() / 255, abs=1e-6)
+    assert np.isfinite(generation.features(image)).all()
 
 
 @pytest.mark.parametrize("codec", baselines.CODECS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vq_lib import evaluation, figures, metrics
+from vq_lib import evaluation, figures, metrics, recipe
 from vq_lib.data import Slices, cohort, masks
 from vq_lib.figures import generation as draw
 
@@ -22,6 +22,36 @@ def test_another_person_is_another_one_at_the_same_position():
     assert (slices.person[other] != slices.person[test]).all()
     np.testing.assert_array_equal(slices.position[other], slices.position[test])
     assert np.unique(other).size == len(test)
+
+
+def test_one_test_person_is_nobodys_stranger():
+    slices = cohort.make({"train": 3, "test": 1}, slices=4, size=32, progress=False)
+    inputs = slices.images[slices.where("test")]
+    scores = metrics.scores(inputs, inputs)
+    found = evaluation.compared(slices, inputs, inputs / 255, scores)
+    assert "another_person" not in found and {"slice", "mean_image", "blur_1"} <= set(found)
+
+
+def test_every_figure_is_drawn_as_the_recipe_says(monkeypatch):
+    """Top-p included; and positions beyond those of the training people are asked of nobody."""
+    slices, _ = people()
+    wanted = {"seed": 3, "temperature": 0.9, "top_k": 5, "top_p": 0.8}
+    study = SimpleNamespace(
+        recipe=SimpleNamespace(evaluation=recipe.Evaluation(**wanted), prior=SimpleNamespace(condition=("position",))),
+        evaluation=None,
+    )
+    calls, codes = [], np.zeros((len(slices), 2, 2), int)
+    monkeypatch.setattr(evaluation.samples, "save", lambda *_, **__: None)
+    for name in ("sample", "complete"):
+        monkeypatch.setattr(evaluation.samples.sampling, name, lambda *_, **options: calls.append(options) or codes[:6])
+    prior = SimpleNamespace(labels=(), slices=2, conditional=True)
+    vqvae = SimpleNamespace(decode=lambda grids: np.zeros((len(grids), 4, 4, 1)))
+    evaluation.draw_conditioned(study, slices, vqvae, prior, columns=6)
+    evaluation.completions(study, slices, vqvae, prior, codes, np.zeros((len(slices), 2), int), tries=6)
+    for options in calls:
+        condition = options.pop("condition")
+        assert options == wanted and condition.max() <= 1
+    assert len(calls) == 5
 
 
 def test_scores_by_class_are_means_of_the_map():
@@ -199,7 +229,7 @@ def test_membership_is_found_where_training_people_have_shorter_codes(knows):
 def test_failures_and_suspects_are_told_by_the_same_distances():
     reference = object.__new__(evaluation.Reference)
     reference.people = np.repeat(np.arange(10), 20)
-    reference.held_pixels, reference.held_codes = np.linspace(4, 6, 200), np.linspace(0.5, 0.9, 200)
+    reference.held_pixels, reference.limits = np.linspace(4, 6, 200), {"pixels": 4.02, "codes": 0.504}
     near = {"pixel_distance": np.array([5.0, 3.0, 9.0, 5.0]), "code_distance": np.array([0.7, 0.8, 0.9, 0.3]),
             "pixel_index": np.arange(4), "code_index": np.arange(4) + 10}  # fmt: skip
     parts, index = reference.closest(near)

@@ -60,14 +60,17 @@ def test_a_person_is_never_on_both_sides_of_a_fold(people, seen):
 
 
 def test_auc_by_hand():
-    """One feature, larger in the second set but for one pair of nine."""
-    first, second = np.array([[0.0], [1.0], [4.0]]), np.array([[3.0], [5.0], [6.0]])
-    scores = generation._discriminant(np.concatenate([first, second]), np.repeat([False, True], 3), first)
-    assert scores[2] > scores[1] > scores[0]
+    """One feature: whichever fold is left out, the discriminant rises with it, so that the larger value wins."""
+    from scipy.stats import mannwhitneyu
+
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0, 1, (60, 1)), rng.normal(2, 1, (50, 1))
+    found = generation.two_sample_auc(first, second, np.arange(60), np.arange(50), draws=9)
+    assert found["mean"] == pytest.approx(mannwhitneyu(second, first).statistic.item() / 3000, abs=0.02)
     same = generation.two_sample_auc(np.zeros((4, 2)), np.zeros((4, 2)), np.arange(4), np.arange(4), draws=9)
     assert same == {"mean": 0.5, "low": 0.5, "high": 0.5}
     with pytest.raises(ValueError, match="two groups"):
-        generation.two_sample_auc(first, second, [0, 0, 0], [0, 1, 2])
+        generation.two_sample_auc(first, second, np.zeros(60), np.arange(50))
 
 
 def test_equal_images_are_wholly_similar_and_pairs_are_of_two_people(people):

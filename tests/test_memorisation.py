@@ -28,10 +28,39 @@ def test_all_planted_copies_are_found_and_unseen_people_are_let_go(people):
 
 
 @pytest.mark.parametrize("n", [1, 99, 100, 544])
-def test_no_more_held_out_slices_are_flagged_than_stated(n):
-    values = np.random.default_rng(n).random(n)
+def test_no_more_slices_of_either_group_are_flagged_than_stated(n):
+    values, others = np.random.default_rng(n).random(n), np.random.default_rng(0).random(300) + 0.1
     assert memorisation.flagged(values, values).sum() <= 0.01 * n
-    assert memorisation.flagged([-1.0], values).all()
+    assert memorisation.flagged(values, values, others).sum() <= 0.01 * n
+    assert memorisation.flagged(others, values, others).sum() <= 3
+    assert memorisation.flagged([-1.0], values, others).all()
+    # One training person has no others: their distances are infinite and set no threshold.
+    assert memorisation.threshold(values, np.full(5, np.inf)) == memorisation.threshold(values)
+
+
+@pytest.mark.parametrize("n", [16, 100, 640])
+def test_chance_is_what_one_more_slice_has(n):
+    """Of values drawn alike, one more lies below the threshold of n in `chance` / 2 of the cases, found by drawing."""
+    drawn = np.random.default_rng(n).random((4000, n + 1))
+    hits = np.mean([memorisation.flagged(row[:1], row[1:])[0] for row in drawn])
+    assert hits == pytest.approx(memorisation.chance(n) / 2, abs=0.008)
+
+
+def test_nobody_is_held_against_themselves():
+    """Each training person among the others alone: by pixels and by codes as a plain loop over the others has it."""
+    rng = np.random.default_rng(0)
+    images, codes = rng.random((12, 9)).astype(np.float32), rng.integers(0, 3, (12, 3, 3))
+    names = np.repeat(["a", "b", "c"], 4)
+    index, distance = baselines.nearest(images, images, (names, names))
+    _, share, run = memorisation.code_distances(codes, codes, -1, (names, names))
+    for i, name in enumerate(names):
+        rest = np.flatnonzero(names != name)
+        apart = np.linalg.norm(images[rest] - images[i], axis=1)
+        assert index[i] == rest[apart.argmin()] and distance[i] == pytest.approx(apart.min(), rel=1e-5)
+        _, expected, longest = memorisation.code_distances(codes[[i]], codes[rest], -1)
+        assert share[i] == expected[0] and run[i] == longest[0]
+    _, alone = baselines.nearest(images[:4], images[:4], (names[:4], names[:4]))
+    assert np.isinf(alone).all()
 
 
 def test_code_distances_by_hand():
@@ -106,12 +135,15 @@ def test_verdict_names_the_worst_temperature_and_what_the_likelihood_tells():
                                        {"temperature": 1.0, "count": 64, "memorised": 0.0}]  # fmt: skip
     kind, sentence = memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)
     assert kind == "copies at another temperature" and "0.7 gives the most such samples: 15.6%" in sentence
+    rows[0]["memorised"] = 5 / 64  # p = 0.0092, above 0.01 shared out among two temperatures
+    assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)[0] == "none"
+    assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows[:1])[0] == "copies at another temperature"
     rows[0]["memorised"] = 1 / 64
     assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)[0] == "none"
     known = {"test": {"mean": 0.8, "low": 0.7, "high": 0.9}}
     kind, sentence = memorisation.verdict(np.arange(100) < 1, 0, 3.0, 3.4, known)
     assert kind == "learned by heart" and "from test people with an AUC of 0.80 (0.70–0.90)" in sentence
-    assert "1 of 100 samples lies suspiciously near" in sentence
+    assert "1 of 100 samples lies suspiciously near" in sentence and "up to 2.0% do" in sentence
 
 
 def test_verdict_follows_its_rule():
@@ -120,6 +152,7 @@ def test_verdict_follows_its_rule():
     assert memorisation.verdict(np.arange(100) < 4, 0, 3.0, 3.1)[0] == "none"  # chance at 2% would do that
     assert memorisation.verdict(none, 0, 3.0, 3.4)[0] == "learned by heart"
     assert memorisation.verdict(some, 0, 3.0, 3.1)[0] == "copies"
+    assert memorisation.verdict(some, 0, 3.0, 3.1, rate=memorisation.chance(16))[0] == "none"  # 12% would be
     for bits in (3.149, 3.151):  # the rule is that of the ladder
         heart = memorisation.verdict(none, 0, 3.0, bits)[0] == "learned by heart"
         assert heart == ladder.overfitted({"train": 3.0, "test": bits})

@@ -16,16 +16,19 @@ CODECS = ("jpeg", "webp", "avif")
 
 
 def thumbnails(images, size=64, rows=None):
-    """Means over patches: uint8 (N, H, W, C) → float32 (N, size·size·C) in [0, 1]; small images keep their size.
+    """Means over patches: uint8 (N, H, W, C) → float32 (N, d) in [0, 1], about `size` patches to a side.
 
-    With `rows`, of these only; they are read a part at a time, for images that may not fit into memory.
+    Small images keep their size; what no whole patch fits into, at the right and below, is left out. With `rows`, of
+    these only; they are read a part at a time, for images that may not fit into memory.
     """
     rows = np.arange(len(images)) if rows is None else rows
     _, height, width, channels = images.shape
     step = max(height // size, 1)
-    result = np.empty((len(rows), height // step * (width // step) * channels), np.float32)
+    high, wide = height // step, width // step
+    result = np.empty((len(rows), high * wide * channels), np.float32)
     for start in range(0, len(rows), 256):
-        blocks = images[rows[start : start + 256]].reshape(-1, height // step, step, width // step, step, channels)
+        some = images[rows[start : start + 256]][:, : high * step, : wide * step]
+        blocks = some.reshape(-1, high, step, wide, step, channels)
         result[start : start + 256] = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(blocks), -1) / 255
     return result
 
@@ -36,17 +39,23 @@ def mean(images, rows):
     return sum(parts, np.zeros(images.shape[1:])) / len(rows) / 255
 
 
-def nearest(queries, references):
-    """Index of and Euclidean distance to the nearest reference of each query: (n, d), (m, d) → (n,), (n,)."""
+def nearest(queries, references, groups=None):
+    """Index of and Euclidean distance to the nearest reference of each query: (n, d), (m, d) → (n,), (n,).
+
+    With `groups`, (n,) and (m,), whose they are, the nearest of others; an infinite distance where there is none.
+    """
     squares = np.square(references).sum(axis=1)
     index, distance = np.empty(len(queries), np.int64), np.empty(len(queries))
     for start in range(0, len(queries), 256):
         part = queries[start : start + 256]
         d2 = squares - 2 * part @ references.T
+        if groups is not None:
+            d2[groups[0][start : start + 256, None] == groups[1]] = np.inf
         rows = d2.argmin(axis=1)
         index[start : start + 256] = rows
         # Recomputed: the expanded square is too coarse for a copy's distance of zero.
-        distance[start : start + 256] = np.linalg.norm(part - references[rows], axis=1)
+        found = np.linalg.norm(part - references[rows], axis=1)
+        distance[start : start + 256] = np.where(np.isfinite(d2.min(axis=1)), found, np.inf)
     return index, distance
 
 
@@ -128,7 +137,7 @@ def setting(images, name, bits_per_pixel):
     by bisection (a payload grows with its quality) on at most 64 of the images, evenly spaced.
     """
     pixels = images.shape[1] * images.shape[2]
-    few = images[:: max(len(images) // 64, 1)]
+    few = images[np.unique(np.linspace(0, len(images) - 1, 64).round().astype(int))]
 
     @functools.cache
     def rate(quality):
@@ -196,5 +205,5 @@ def lossless(images):
                 buffer = io.BytesIO()
                 Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, name, **options)
                 sizes.append(buffer.tell())
-            found[name] = np.array(sizes) * 8 / np.prod(images.shape[1:])
+            found[name] = np.array(sizes) * 8 / np.prod(images.shape[1:3])
     return found

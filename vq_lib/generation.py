@@ -15,7 +15,8 @@ def features(images):
     """What the two-sample classifier sees: (N, H, W, C) → float64 (N, d).
 
     Grey levels and gradient strength in 8x8 cells, and the logarithm of the power spectrum over `RINGS` rings of
-    equal width: where things lie, how sharp they are there, and how much detail of each size the whole image has.
+    equal width: where things lie, how sharp they are there, and how much detail of each size the whole image has. (In
+    an image of 24 pixels or less some rings are empty, and hold the same for all.)
     """
     parts = []
     for start in range(0, len(images), 256):
@@ -26,7 +27,7 @@ def features(images):
         frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) * 2  # 1 is a wave of two pixels
         ring = np.minimum(frequency * RINGS, RINGS).astype(int).ravel()
         rings = np.stack([np.bincount(ring, p, RINGS + 1) for p in power.reshape(len(power), -1)])
-        rings = np.log(rings / np.bincount(ring) + 1e-6)[:, :RINGS]
+        rings = np.log(rings / np.maximum(np.bincount(ring), 1) + 1e-6)[:, :RINGS]
         parts.append(np.hstack([_cells(grey), _cells(gradient), rings]))
     return np.concatenate(parts).astype(np.float64)
 

@@ -1,18 +1,21 @@
 """Whether a generative model gives back its training people: nearest neighbours, code matches, and a verdict by rule.
 
-A generated slice that lies nearer to a training slice than slices of unseen people ever do is taken for a copy (after
-Dar et al. 2025, 10.1038/s41551-025-01468-8). Two distances are looked at: Euclidean between images, and the share of
-codes that differ. The same distances, read from their other end, find the samples that are like no slice at all.
+A generated slice that lies nearer to a training slice than real slices of other people hardly ever do is a suspect
+(after Dar et al. 2025, 10.1038/s41551-025-01468-8, who take unseen people for these). Unseen people alone set no fair
+threshold: they may be older, and farther from everybody, than the training people whom samples imitate. So the training
+people are held against each other too, and the nearer of both thresholds counts. Two distances are looked at: Euclidean
+between images, and the share of codes that differ. The same distances, read from their other end, find the samples that
+are like no slice at all.
 """
 
 import numpy as np
 
 from vq_lib.ladder import GAP
 
-QUANTILE = 0.01  # of held-out people's distances: nearer than this is flagged
+QUANTILE = 0.01  # of the distances of a group of real slices: nearer than this is flagged
 
 
-def code_distances(queries, references, background):
+def code_distances(queries, references, background, groups=None):
     """The nearest reference of each code grid, and the longest run of equal codes with any reference.
 
     Cells that hold the background's code in both grids say nothing and do not count: distance is the share of the
@@ -22,6 +25,7 @@ def code_distances(queries, references, background):
     Args:
         queries, references: int (n, h, w) and (m, h, w).
         background: the code of black cells, see `background_code`.
+        groups: (n,) and (m,), whose they are; a query is then held against the references of others alone.
 
     Returns:
         index (n,) of the nearest reference, distance (n,) in [0, 1] and run (n,), in cells.
@@ -35,6 +39,9 @@ def code_distances(queries, references, background):
         cells = np.flatnonzero(query != background)
         equal = columns[cells] == query[cells, None].astype(np.uint16)
         share = 1 - np.count_nonzero(equal, axis=0) / np.maximum(either[i], 1)
+        if groups is not None:
+            own = groups[1] == groups[0][i]
+            share[own], equal[:, own] = np.inf, False
         index[i] = share.argmin()
         distance[i] = share[index[i]]
         while equal.size and equal.any():  # shorten every run by one until none is left
@@ -50,22 +57,31 @@ def background_code(codes, black):
     return int(np.bincount(found).argmax()) if found.size else -1
 
 
-def threshold(held_out):
-    """The distance below which at most `QUANTILE` of the held-out distances lie."""
-    ordered = np.sort(np.asarray(held_out, np.float64))
-    return float(ordered[int(np.floor(QUANTILE * len(ordered)))])
+def threshold(*groups):
+    """The distance below which at most `QUANTILE` of each group's distances lie; infinite ones set none."""
+    ordered = [np.sort(np.asarray(group, np.float64)) for group in groups if np.isfinite(group).all()]
+    return min(float(group[int(np.floor(QUANTILE * len(group)))]) for group in ordered)
 
 
-def flagged(distances, held_out):
-    """Which distances are below the threshold of `held_out`: bool. By construction at most `QUANTILE` of the latter."""
-    return np.asarray(distances) < threshold(held_out)
+def flagged(distances, *groups):
+    """Which distances are below the `threshold`: bool. By construction at most `QUANTILE` of each group are."""
+    return np.asarray(distances) < threshold(*groups)
 
 
-def _beyond_chance(count, n, rate):
-    """Whether chance at this rate gives as many as `count` of `n` in fewer than 1 of 100 reports."""
+def chance(count):
+    """How often one more slice like the `count` that set a threshold is flagged by either distance, at most.
+
+    The k-th smallest of n values has k / (n + 1) of the distribution below it on average, here k - 1 = ⌊`QUANTILE` n⌋:
+    `QUANTILE` in the limit, and more where they are few.
+    """
+    return min(2 * (int(np.floor(QUANTILE * count)) + 1) / (count + 1), 1.0)
+
+
+def _beyond_chance(count, n, rate, level=0.01):
+    """Whether chance at this rate gives as many as `count` of `n` with a probability below `level`."""
     from scipy.stats import binomtest
 
-    return binomtest(count, n, rate, alternative="greater").pvalue < 0.01
+    return binomtest(count, n, rate, alternative="greater").pvalue < level
 
 
 def failures(distances, held_out, people):
@@ -127,12 +143,13 @@ def membership(train, unseen, draws=1000, seed=0):
     return {"mean": float(wins.mean()), "low": float(low), "high": float(high)}
 
 
-def verdict(suspects, exact, bits_train, bits_test, known=None, heated=()):
+def verdict(suspects, exact, bits_train, bits_test, known=None, heated=(), rate=2 * QUANTILE):
     """What is to be said about memorisation: `(kind, sentence)`.
 
     * "copies": a sample's codes are those of a training slice, cell by cell; or so many samples are flagged that
-      chance, at the stated rate for two distances, would give as many in fewer than 1 of 100 reports.
-    * "copies at another temperature": not at the recipe's own, but at one of those that were tried beside it.
+      chance at `rate` would give as many with a probability below 0.01 (binomial).
+    * "copies at another temperature": not at the recipe's own, but at one of those that were tried beside it, at 0.01
+      shared out among them.
     * "learned by heart": no copies, but unseen people cost over 5% more bits a code than training people.
     * "none": nothing of these.
 
@@ -142,12 +159,15 @@ def verdict(suspects, exact, bits_train, bits_test, known=None, heated=()):
         bits_train, bits_test: mean bits per code.
         known: `{group of unseen people: membership}`; what the likelihood tells about who was trained on.
         heated: rows with `temperature`, `count` and `memorised`, the share of suspects at each temperature.
+        rate: see `chance`.
     """
-    n, count, rate = len(suspects), int(np.sum(suspects)), 2 * QUANTILE
-    near = f"{count} of {n} samples lie{'s' * (count == 1)} suspiciously near to a training slice; of unseen people's "
-    near += f"slices up to {rate:.0%} do."
+    n, count = len(suspects), int(np.sum(suspects))
+    near = f"{count} of {n} samples lie{'s' * (count == 1)} suspiciously near to a training slice; of real slices "
+    near += f"of other people up to {rate:.1%} do."
     worst = max(heated, key=lambda row: row["memorised"], default=None)
-    hot = worst is not None and _beyond_chance(round(worst["memorised"] * worst["count"]), worst["count"], rate)
+    hot = worst is not None and _beyond_chance(
+        round(worst["memorised"] * worst["count"]), worst["count"], rate, 0.01 / len(heated)
+    )
     if worst and worst["memorised"]:
         near += f" Of the temperatures that were tried, {worst['temperature']:g} gives the most such samples: "
         near += f"{worst['memorised']:.1%}."
@@ -162,13 +182,16 @@ def verdict(suspects, exact, bits_train, bits_test, known=None, heated=()):
         more += f", and a person's bits, less those by a table of frequencies, tell training people {told}"
     if exact or _beyond_chance(count, n, rate):
         copies = f"{exact} sample{'s are' if exact != 1 else ' is'} a training slice, code by code. " if exact else ""
-        return "copies", f"The model gives back training slices. {copies}{near}"
+        return "copies", f"The model gives back training slices, or comes too near to them. {copies}{near}"
     heart = f"the prior has partly learned its people by heart: {more}."
     if hot:
         also = f" And {heart}" if gap > GAP else ""
         return "copies at another temperature", (
-            f"No copies were found at the recipe's temperature, but there may be some at another. {near}{also}"
+            f"No sample at the recipe's temperature has all the codes of a training slice, nor do more lie near to one "
+            f"than chance explains; at another temperature more do, and there may be copies. {near}{also}"
         )
     if gap > GAP:
-        return "learned by heart", f"No copies were found, but {heart} {near}"
-    return "none", f"No sign of memorisation: no copies were found. {more[0].upper()}{more[1:]}. {near}"
+        return "learned by heart", f"No sample has all the codes of a training slice, but {heart} {near}"
+    return "none", (
+        f"No sign of memorisation: no sample has all the codes of a training slice. {more[0].upper()}{more[1:]}. {near}"
+    )

@@ -43,7 +43,7 @@ def likelihood_metrics(study, slices, vqvae, prior, codes, outputs):
     held_out, test = slices.where("validation"), slices.where("test")
     scales = distribution.fit_scales(slices.images[held_out], vqvae.decode(codes[held_out]))
     inputs, people = np.asarray(slices.images[test]), slices.person[test]
-    size = float(np.prod(inputs.shape[1:]))
+    size = float(np.prod(inputs.shape[1:3]))
     rate = (lengths_on_test(study, study.recipe.prior.name).sum(axis=(1, 2)) + prior.condition_bits) / size
     rest, lossless = distribution.bits_of_pixels(inputs, outputs, scales) / size, baselines.lossless(inputs)
     return {

@@ -54,18 +54,21 @@ def memorised(study, reference, near, bits, known, heated):
     """
     suspects, exact = reference.suspects(near), int((near["code_distance"] == 0).sum())
     beyond = {split: gap["beyond_table"] for split, gap in known.items()}
-    kind, sentence = memorisation.verdict(suspects, exact, bits["train"], bits["test"], beyond, heated)
+    kind, sentence = memorisation.verdict(
+        suspects, exact, bits["train"], bits["test"], beyond, heated, reference.chance
+    )
     _, failed = reference.failures(near)
     document = {
         "kind": kind, "verdict": sentence, "memorised_fraction": float(suspects.mean()), "exact": exact,
         "failed": failed, "membership_auc": known,
         "memorised_at": {f"{row['temperature']:g}": row["memorised"] for row in heated},
         "longest_run": {"samples": int(near["run"].max()), "held_out": int(reference.held_runs.max())},
-        "threshold": {"pixels": memorisation.threshold(reference.held_pixels),
-                      "codes": memorisation.threshold(reference.held_codes)},
+        "threshold": reference.limits,
+        "chance": reference.chance,
         "bits_per_code": {name: bits[name] for name in ("train", "test")},
     }  # fmt: skip
     files.write_json(study.evaluation / "memorisation.json", document)
-    save(study, "memorisation", suspects=suspects, held_pixels=reference.held_pixels, held_codes=reference.held_codes,
-          held_runs=reference.held_runs, **near)  # fmt: skip
+    of_people = {name: getattr(reference, name)
+                 for name in ("held_pixels", "held_codes", "held_runs", "own_pixels", "own_codes")}  # fmt: skip
+    save(study, "memorisation", suspects=suspects, **of_people, **near)
     return document

@@ -99,13 +99,19 @@ def reconstruction(study, slices, inputs, outputs, scores, classes, base, names=
                "absolute_error": float(error[classes == k].mean())}
         for k, name in enumerate(names) if shares[k].any()
     }  # fmt: skip
+    inside = [k for k, name in enumerate(names) if name in by_tissue and name != "background"]
+    if inside:
+        worst = min(inside, key=lambda k: by_tissue[names[k]]["ssim"]["mean"])
+        for k in inside:  # paired: on the same slices
+            by_tissue[names[k]]["above_worst"] = metrics.interval(similarity[:, k] - similarity[:, worst], people)
     by_label = {
         label: {**{name: metrics.interval(values[labels == label], people[labels == label])
                    for name, values in scores.items()}, "people": int(np.unique(people[labels == label]).size)}
         for label in sorted(set(labels.tolist())) if label
     }  # fmt: skip
     scale = {name: base[name] for name in ("zeros", "mean_image", "position_mean", "nearest_training")}
-    scale["another_person"] = baselines.scores(inputs, inputs[another_person(slices, test)])
+    if np.unique(people).size > 1:
+        scale["another_person"] = baselines.scores(inputs, inputs[another_person(slices, test)])
     for sigma in BLURS:
         scale[f"blur_{sigma}"] = baselines.scores(inputs, _blurred(inputs, sigma))
     document = {
@@ -132,16 +138,16 @@ def compared(slices, inputs, outputs, scores):
 
     Returns:
         `{name: ((H, W, C) in [0, 1], {ssim, ssim_foreground, psnr})}`: "slice" itself, "this VQ-VAE", "blur_1" and on,
-        "another_person", "mean_image" and "position_mean".
+        "another_person" where there is one, "mean_image" and "position_mean".
     """
     test = slices.where("test")
     order = np.argsort(scores["ssim_foreground"])  # NaN, a slice without foreground, comes last
     chosen = order[np.count_nonzero(~np.isnan(scores["ssim_foreground"])) // 2]
     one = inputs[chosen : chosen + 1]
     other = another_person(slices, test)[chosen]
+    others = {"another_person": inputs[other : other + 1] / 255.0} if np.unique(slices.person[test]).size > 1 else {}
     found = {"slice": one / 255.0, "this VQ-VAE": outputs[chosen : chosen + 1],
-             **{f"blur_{sigma}": _blurred(one, sigma) for sigma in BLURS},
-             "another_person": inputs[other : other + 1] / 255.0,
+             **{f"blur_{sigma}": _blurred(one, sigma) for sigma in BLURS}, **others,
              "mean_image": baselines.mean(slices.images, slices.where("train"))[None].astype(np.float32),
              "position_mean": baselines.position_means(slices, test[chosen : chosen + 1])}  # fmt: skip
     judged = {name: (image[0], baselines.scores(one, image)) for name, image in found.items()}

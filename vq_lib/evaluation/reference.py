@@ -4,6 +4,9 @@ import numpy as np
 
 from vq_lib import baselines, generation, memorisation, metrics
 from vq_lib.autoencoder import receptive_field
+from vq_lib.evaluation.shared import spread
+
+OWN = 640  # training slices that are held against each other
 
 
 class Reference:
@@ -12,12 +15,13 @@ class Reference:
     All is computed once, for samples of several temperatures.
 
     Args:
-        codes: of all slices. inputs, outputs: the test slices and their reconstructions.
+        vqvae, codes: the model, and its codes of all slices. inputs, outputs: the test slices and their
+            reconstructions.
         thresholds: of the tissues, see `generation.tissue_thresholds`.
         grain: a `Grain`.
     """
 
-    def __init__(self, study, slices, codes, inputs, outputs, thresholds, grain):
+    def __init__(self, study, slices, vqvae, codes, inputs, outputs, thresholds, grain):
         test, train = slices.where("test"), slices.where("train")
         people = slices.person[test]
         self.people = people if np.unique(people).size > 1 else np.arange(len(test))
@@ -32,6 +36,18 @@ class Reference:
         # Reconstructions, not slices: what comes out of the same decoder is as smooth as a sample.
         _, self.held_pixels = baselines.nearest(baselines.thumbnails(self.reconstructed), self.thumbnails)
         _, self.held_codes, self.held_runs = memorisation.code_distances(codes[test], self.codes, self.background)
+        # The same of training people, each held against the others: samples are made after these.
+        self.own = spread(train, OWN)
+        groups = slices.person[self.own], slices.person[train]
+        redrawn = baselines.thumbnails(np.round(vqvae.decode(codes[self.own]) * 255).astype(np.uint8))
+        _, self.own_pixels = baselines.nearest(redrawn, self.thumbnails, groups)
+        _, self.own_codes, _ = memorisation.code_distances(codes[self.own], self.codes, self.background, groups)
+        self.limits = {
+            "pixels": memorisation.threshold(self.held_pixels, self.own_pixels),
+            "codes": memorisation.threshold(self.held_codes, self.own_codes),
+        }
+        self.chance = memorisation.chance(len(self.own))
+        self.trained = np.asarray(slices.images[self.own]), groups[0]
 
     def neighbours(self, images, codes):
         """Nearest training slices of samples: `{pixel_index, pixel_distance, code_index, code_distance, run}`."""
@@ -41,9 +57,8 @@ class Reference:
                 "run": run}  # fmt: skip
 
     def suspects(self, near):
-        """Which samples lie below the held-out threshold of either distance: bool."""
-        by_pixels = memorisation.flagged(near["pixel_distance"], self.held_pixels)
-        return by_pixels | memorisation.flagged(near["code_distance"], self.held_codes)
+        """Which samples lie below the threshold of either distance: bool."""
+        return (near["pixel_distance"] < self.limits["pixels"]) | (near["code_distance"] < self.limits["codes"])
 
     def failures(self, near):
         """Which samples are like no slice, and about them; see `memorisation.failures`."""
@@ -56,8 +71,8 @@ class Reference:
             parts (n,), below 1 for the suspects alone, and the index of the training slice by that distance, (n,).
         """
         parts = np.stack([
-            near["pixel_distance"] / max(memorisation.threshold(self.held_pixels), 1e-9),
-            near["code_distance"] / max(memorisation.threshold(self.held_codes), 1e-9),
+            near["pixel_distance"] / max(self.limits["pixels"], 1e-9),
+            near["code_distance"] / max(self.limits["codes"], 1e-9),
         ])  # fmt: skip
         by_codes = parts.argmin(axis=0).astype(bool)
         return parts.min(axis=0), np.where(by_codes, near["code_index"], near["pixel_index"])

@@ -12,6 +12,11 @@ from vq_lib.stages import conditions
 TEMPERATURES = (0.7, 0.85, 1.15)  # beside the recipe's own
 
 
+def drawing(study):
+    """How the recipe draws, as options of `sampling.sample`."""
+    return study.recipe.evaluation.model_dump(include={"seed", "temperature", "top_k", "top_p"})
+
+
 def draw_samples(study, slices, vqvae, prior):
     """Generated images as `evaluation` in the recipe says: uint8 (N, H, W, C), codes, conditions, seconds.
 
@@ -22,9 +27,7 @@ def draw_samples(study, slices, vqvae, prior):
     train = slices.where("train")
     told = told[np.random.default_rng(settings.seed).choice(train, settings.samples)]
     began = time.monotonic()
-    codes = sampling.sample(
-        prior, settings.samples, settings.seed, settings.temperature, settings.top_k, settings.top_p, condition=told
-    )
+    codes = sampling.sample(prior, settings.samples, condition=told, **drawing(study))
     seconds = time.monotonic() - began
     images = np.round(vqvae.decode(codes) * 255).astype(np.uint8)
     with files.whole_file(study.evaluation / "samples.npz") as temporary:
@@ -39,6 +42,7 @@ def draw_conditioned(study, slices, vqvae, prior, columns=8):
     """
     test, seed = slices.where("test"), study.recipe.evaluation.seed
     rng, last = np.random.default_rng(seed), slices.position[test].max()
+    last = min(last, prior.slices - 1) if prior.slices else last  # no more than training people have
     places = np.round(np.linspace(0, last, columns + 2)[1:-1]).astype(int)
     near = [
         test[np.abs(slices.position[test] - place) == np.abs(slices.position[test] - place).min()] for place in places
@@ -47,8 +51,7 @@ def draw_conditioned(study, slices, vqvae, prior, columns=8):
     names = list(prior.labels) or [""]
     label = np.repeat(np.arange(len(names)) if prior.labels else [-1], columns)
     told = np.stack([label, np.tile(places if prior.slices else -np.ones(columns, int), len(names))], axis=1)
-    temperature = study.recipe.evaluation.temperature
-    drawn = vqvae.decode(sampling.sample(prior, len(told), seed, temperature, condition=told))
+    drawn = vqvae.decode(sampling.sample(prior, len(told), condition=told, **drawing(study)))
     for name, images in zip(names, np.split(np.round(drawn * 255).astype(np.uint8), len(names)), strict=True):
         rows[f"new, {name}" if name else "new"] = images
     return rows
@@ -100,11 +103,11 @@ def panel(study, inputs, images, count=12):
 
 
 def generated(study, reference, images):
-    """`generation.json`: two-sample AUCs, pair MS-SSIM, anatomy of samples and of test slices.
+    """`generation.json`: two-sample AUCs, pair MS-SSIM, anatomy of samples, and of slices of training and test people.
 
     Returns:
         that document, whose `anatomy` holds `{kind: {measure: {"mean", "low", "high"}}}` with intervals over people or
-        samples, and whose `outside` the share of samples beyond the 1st and 99th percentile of test slices (2% of
+        samples, and whose `outside` the share of samples beyond the 1st and 99th percentile of training slices (2% of
         these by construction), and the measures themselves, `{kind: {measure: (n,)}}`.
     """
     people, seed = reference.people, study.recipe.evaluation.seed
@@ -131,14 +134,15 @@ def generated(study, reference, images):
         auc["test people against other test people"] = spread
     pairs = {"generated": metrics.pair_similarity(drawn, seed=seed),
              "real": metrics.pair_similarity(reference.inputs, people, seed=seed)}  # fmt: skip
-    kinds = {"real": reference.inputs, "reconstructed": reference.reconstructed, "generated": images}
+    kinds = {"training": reference.trained[0], "real": reference.inputs, "reconstructed": reference.reconstructed,
+             "generated": images}  # fmt: skip
     measures = {kind: reference.anatomy(some) for kind, some in kinds.items()}
-    of_whom = {"real": people, "reconstructed": people, "generated": names}
+    of_whom = {"training": reference.trained[1], "real": people, "reconstructed": people, "generated": names}
     anatomy = {
         kind: {name: metrics.interval(values, of_whom[kind]) for name, values in found.items()}
         for kind, found in measures.items()
     }
-    limits = {name: np.percentile(values, [1, 99]) for name, values in measures["real"].items()}
+    limits = {name: np.percentile(values, [1, 99]) for name, values in measures["training"].items()}
     outside = {name: float(((values < limits[name][0]) | (values > limits[name][1])).mean())
                for name, values in measures["generated"].items()}  # fmt: skip
     document = {
@@ -180,8 +184,8 @@ def temperatures(study, reference, vqvae, prior, images, codes, told, count=128)
             few, grids = images[:count], codes[:count]
         else:
             n = min(count, len(images))
-            grids = sampling.sample(prior, n, settings.seed, temperature, settings.top_k, settings.top_p,
-                                    condition=told[:n])  # fmt: skip
+            options = {**drawing(study), "temperature": temperature}
+            grids = sampling.sample(prior, n, condition=told[:n], **options)
             few = np.round(vqvae.decode(grids) * 255).astype(np.uint8)
         with_grain = reference.grain.draw(few, settings.seed)
         auc = generation.two_sample_auc(reference.real, generation.features(with_grain), reference.people,
@@ -206,15 +210,12 @@ def completions(study, slices, vqvae, prior, codes, told, count=4, tries=5):
     Returns:
         rows of the slices, and images uint8 (count, tries, H, W, C).
     """
-    test, seed = slices.where("test"), study.recipe.evaluation.seed
-    chosen = spread(test, 2 * count + 1)[1::2][:count]
-    options = {"seed": seed, "temperature": study.recipe.evaluation.temperature}
-    drawn = []
+    chosen, drawn = spread(slices.where("test"), 2 * count + 1)[1::2][:count], []
     for row in chosen:
         given = codes[row].copy()
         given[given.shape[0] // 2 :] = sampling.FREE
         condition = np.repeat(told[row][None], tries, axis=0) if prior.conditional else None
-        drawn.append(vqvae.decode(sampling.complete(prior, given, tries, condition=condition, **options)))
+        drawn.append(vqvae.decode(sampling.complete(prior, given, tries, condition=condition, **drawing(study))))
     images = np.round(np.stack(drawn) * 255).astype(np.uint8)
     save(study, "completions", rows=chosen, images=images)
     return chosen, images

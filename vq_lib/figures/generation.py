@@ -6,8 +6,8 @@ from vq_lib import figures
 from vq_lib.figures import COLOURS
 from vq_lib.figures.evaluation import _tile
 
-KINDS = {"real": ("test people", "test"), "reconstructed": ("their reconstructions", "validation"),
-         "generated": ("samples", "other")}  # fmt: skip
+KINDS = {"training": ("training people", "train"), "real": ("test people", "test"),
+         "reconstructed": ("their reconstructions", "validation"), "generated": ("samples", "other")}  # fmt: skip
 
 
 WIDTH = 9.2  # inches; in the report such a figure is about 900 pixels wide
@@ -96,11 +96,12 @@ def anatomy(measures):
     return figure
 
 
-def temperature(rows, real):
+def temperature(rows, real, chance):
     """Two-sample AUC, MS-SSIM of pairs, suspected copies and ventricle size over the temperature.
 
     Args:
         rows: as `evaluation.temperatures` returns them. real: the same of real slices: `pair_ms_ssim`, `ventricles`.
+        chance: the share of suspected copies that chance allows.
     """
     figure, axes = figures.new(9.2, 2.6, columns=4)
     x = [row["temperature"] for row in rows]
@@ -113,7 +114,7 @@ def temperature(rows, real):
     axes[1].axhline(real["pair_ms_ssim"], color=COLOURS["test"], ls="--")
     axes[1].set(title="MS-SSIM of pairs")
     axes[2].plot(x, [100 * row["memorised"] for row in rows], **line)
-    axes[2].axhline(2, color=COLOURS["warning"], ls="--")
+    axes[2].axhline(100 * chance, color=COLOURS["warning"], ls="--")
     axes[2].set_title("Suspected copies, %")
     axes[3].plot(x, [100 * row["ventricles"] for row in rows], **line)
     axes[3].axhline(100 * real["ventricles"], color=COLOURS["test"], ls="--")
@@ -168,17 +169,25 @@ def panel(images):
     return figure
 
 
-def distances(near, held_pixels, held_codes, limits):
-    """Distance to the nearest training slice, by pixels and by codes: samples beside held-out people."""
+def distances(near, held_out, own, limits):
+    """Distance to the nearest training slice, by pixels and by codes: samples beside real people.
+
+    Args:
+        near: as `Reference.neighbours` returns it. held_out, own: `{"pixels", "codes"}`, the distances of test people,
+            and of training people from the others. limits: the thresholds by the same names.
+    """
     figure, both = figures.new(9, 2.9, columns=2)
-    pairs = ((near["pixel_distance"], held_pixels, limits["pixels"], "Euclidean distance at 64 pixels"),
-             (near["code_distance"], held_codes, limits["codes"], "share of differing codes"))  # fmt: skip
-    for axes, (samples, held_out, limit, name) in zip(both, pairs, strict=True):
-        bins = np.linspace(0, max(samples.max(), held_out.max()) * 1.02, 40)
-        for values, label, colour in ((held_out, "held-out people", "test"), (samples, "samples", "other")):
-            weights = np.full(len(values), 100 / len(values))
-            axes.hist(values, bins, weights=weights, histtype="stepfilled", alpha=0.55, color=COLOURS[colour],
-                      label=label)  # fmt: skip
+    pairs = (("pixels", "pixel_distance", "Euclidean distance at 64 pixels"),
+             ("codes", "code_distance", "share of differing codes"))  # fmt: skip
+    for axes, (kind, key, name) in zip(both, pairs, strict=True):
+        groups = ((own[kind][np.isfinite(own[kind])], "training people, from others", "train"),
+                  (held_out[kind], "test people", "test"), (near[key], "samples", "other"))  # fmt: skip
+        bins = np.linspace(0, max(values.max(initial=0) for values, _, _ in groups) * 1.02, 40)
+        for values, label, colour in groups:
+            weights = np.full(len(values), 100 / max(len(values), 1))
+            filled = "step" if colour == "train" else "stepfilled"
+            axes.hist(values, bins, weights=weights, histtype=filled, alpha=0.55, color=COLOURS[colour], label=label)
+        limit = limits[kind]
         axes.axvline(limit, color=COLOURS["warning"], ls="--", lw=1.2, label="threshold")
         axes.set(xlabel=name, ylabel="% of slices")
     both[0].legend(fontsize=8)
