@@ -123,9 +123,9 @@ figures.show(
 # $$P_{\text{train}} \cap P_{\text{validation}} = P_{\text{train}} \cap P_{\text{test}} =
 # P_{\text{validation}} \cap P_{\text{test}} = \emptyset .$$
 #
-# **Training** people fit the weights, **validation** people choose among them (when to stop), **test** people are
-# looked at once, for the scores of notebook 4. Confidence intervals are over people too, since the slices of one person
-# are not independent observations.
+# **Training** people fit the weights, **validation** people choose among them (when to stop), **test** people choose
+# nothing: they are described here, and scored in notebooks 3 and 4. Confidence intervals are over people too, since the
+# slices of one person are not independent observations.
 #
 # *What to look for.* The classes should have similar shares in every split, and people should be equally old. Where a
 # folder gives the split, that is for its authors to see to, and for the reader to know.
@@ -169,8 +169,8 @@ plots.neighbours(splits.neighbours(slices))
 # ## Intensities
 #
 # Grey levels tell tissues apart: fluid is dark, grey matter in between, white matter bright. If the curves of the
-# splits do not lie on each other, the test measures another scanner, not the model. Watch the share of zeros as well:
-# black background is trivial to reconstruct, and it flatters every score that counts it.
+# splits do not lie on each other, the test measures other people or another scanner, not the model alone. Watch the
+# share of zeros as well: black background is trivial to reconstruct, and it flatters every score that counts it.
 
 # %%
 fig = plots.histograms(slices)

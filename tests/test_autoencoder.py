@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from layer_checks import check_layer
+from skimage.metrics import structural_similarity
 
 from vq_lib import priors, recipe
 from vq_lib.autoencoder import DepthToSpace, Normalise, ResidualBlock, decoder, encoder
@@ -90,13 +91,28 @@ def test_floats_and_impossible_codes_are_refused():
         model.decode(np.full((1, 8, 8), 5))
 
 
-@pytest.mark.parametrize("loss", ["mse", "clipped_mse"])
+@pytest.mark.parametrize("loss", ["mse", "clipped_mse", "l1"])
 def test_losses_by_hand(loss):
     model = VQVAE(**SMALL, loss=loss, variance=0.2)
     x = np.array([0, 0, 255, 255, 51], np.uint8)
     predicted = np.array([-0.5, 0.5, 1.5, 0.5, 0.5], np.float32)
-    error = {"mse": [0.5, 0.5, 0.5, 0.5, 0.3], "clipped_mse": [0, 0.5, 0, 0.5, 0.3]}[loss]
-    assert float(model.compute_loss(x=x, y_pred=predicted)) == pytest.approx(np.square(error).mean() / 0.2, rel=1e-5)
+    error = np.array({"clipped_mse": [0, 0.5, 0, 0.5, 0.3]}.get(loss, [0.5, 0.5, 0.5, 0.5, 0.3]))
+    expected = error.mean() / 0.2**0.5 if loss == "l1" else np.square(error).mean() / 0.2
+    assert float(model.compute_loss(x=x, y_pred=predicted)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_structural_term_by_hand():
+    """λ (1 - SSIM) on top of the squared error, SSIM as scikit-image has it over pixels whose window fits."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (1, 24, 24, 1)).astype(np.uint8)
+    predicted = np.clip(x / 255 + rng.normal(0, 0.1, x.shape), 0, 1).astype(np.float32)
+    _, similarity = structural_similarity(
+        x[0, :, :, 0] / 255.0, predicted[0, :, :, 0].astype(float), data_range=1.0, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False, full=True,
+    )  # fmt: skip
+    expected = np.square(x / 255 - predicted).mean() / 0.2 + 0.3 * (1 - similarity[5:-5, 5:-5].mean())
+    model = VQVAE(**SMALL, variance=0.2, structure=0.3)
+    assert float(model.compute_loss(x=x, y_pred=predicted)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_file_round_trip(tmp_path):

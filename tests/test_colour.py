@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from conftest import vq_lib
 from PIL import Image
 
@@ -22,6 +23,7 @@ vqvae:
   code_dim: 4
   batch: 4
   epochs: 1
+prior: {filters: 8, blocks: 1, head: 1, kernel: 3, batch: 4, epochs: 1}
 """
 
 
@@ -45,6 +47,11 @@ def test_colour_through_training_scores_and_commands(tmp_path):
     assert 0 < report["ssim"]["mean"] < 1 and outputs.shape[-1] == 3
     assert set(baselines.kept(study, slices)) == {"zeros", "mean_image", "position_mean", "nearest_training"}
     assert baselines.kept(study, slices) == baselines.predictions(slices)
+    prior, found = next(iter(stages.train_priors(study, slices).values()))
+    bits = evaluation.prior_metrics(found, report["bits_per_pixel"], model.quantizer.codes)["bits_per_pixel"]
+    likelihood = evaluation.likelihood_metrics(study, slices, model, prior, codes, outputs)
+    if likelihood is not None:  # a pixel is one, whatever its channels
+        assert likelihood["codes"]["mean"] == pytest.approx(bits, rel=1e-6)
     document = evaluation.write_metrics(study, slices, report, {}, {}, summary["precision"])
     assert any("cannot vouch" in text for text in document["data"]["checks"]["warnings"])
     for draw in (plots.by_position_and_class, plots.histograms, plots.mean_and_deviation):

@@ -8,7 +8,7 @@ import numpy as np
 
 from vq_lib import baselines, files
 from vq_lib.errors import UserError
-from vq_lib.metrics import verdict
+from vq_lib.metrics import difference, verdict
 from vq_lib.names import NAMES
 
 SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f}")}
@@ -169,8 +169,8 @@ def _data(recipe, metrics):
     images, people = (sum(part[what] for part in parts.values()) for what in ("images", "people"))
     split = listed([f"{part['people']} for {name.replace('train', 'training')}" for name, part in parts.items()])
     return (
-        f"{images:,} slices of {side} × {side} pixels, of {people} {kind}: {split}. All figures are of the test "
-        "people, who took no part in training or in any choice."
+        f"{images:,} slices of {side} × {side} pixels, of {people} {kind}: {split}. Scores are of the test "
+        "people, who took no part in training or in any choice, unless another group is named."
     )
 
 
@@ -215,12 +215,11 @@ def _samples(samples, memorisation):
     )
     if "failed_fraction" in samples:
         text += f"{samples['failed_fraction']:.1%} of {samples['count']} failed: they lie {FAILED}. "
-    copies = (
-        f", and {exact} {'is a copy' if exact == 1 else 'are copies'}, code by code" if exact else "; none is a copy"
-    )
-    return (
-        text
-        + f"{samples['memorised_fraction']:.1%} lie suspiciously near to a training slice, by chance up to 2%{copies}."
+    copies = f"{exact} {'has' if exact == 1 else 'have'}" if exact else "none has"
+    chance = f", by chance up to {samples['memorised_by_chance']:.1%}" if "memorised_by_chance" in samples else ""
+    return text + (
+        f"{samples['memorised_fraction']:.1%} lie suspiciously near to a training slice{chance}; {copies} all the "
+        "codes of one."
     )
 
 
@@ -249,10 +248,22 @@ def went_wrong(found: Found) -> list[str]:
         if max(validation, test) > SMALL:
             sentences.append(
                 f"The prior needs {bits['train']:.2f} bits a code on its training people, {bits['validation']:.2f} "
-                f"({validation:+.1%}) on validation people and {bits['test']:.2f} ({test:+.1%}) on test people. These "
-                "groups differ from each other too, so not all of the gap need be memory."
+                f"({validation:+.1%}) on validation people and {bits['test']:.2f} ({test:+.1%}) on test people."
+                + _beyond_the_groups(metrics["prior"].get("gaps", {}).get(metrics["prior"]["name"]))
             )
-    return sentences + _generated_badly(metrics.get("samples", {}), found["generation"])
+    return sentences + _generated_badly(metrics.get("samples", {}), found["generation"], found["memorisation"])
+
+
+def _gap(bits):
+    return bits["validation"] / bits["train"] - 1
+
+
+def _beyond_the_groups(gaps):
+    """What is left of a prior's gaps, see `ladder.gap`, once the groups' own difference is taken off; a sentence."""
+    if not gaps:
+        return ""
+    left = listed([f"{gaps[group]['beyond']['mean']:+.1%}" for group in ("validation", "test")])
+    return f" Corrected for what a position unigram that has seen none of them needs, {left} are left."
 
 
 def _cut(metrics):
@@ -274,11 +285,14 @@ def _served_worst(reconstruction):
     tissues = {name: part for name, part in reconstruction.get("tissues", {}).items() if name != "background"}
     if len(tissues) > 1:
         worst, *others = sorted(tissues, key=lambda name: tissues[name]["ssim"]["mean"])
-        rest = listed([f"{name} {tissues[name]['ssim']['mean']:.3f}" for name in others])
+        like = [name for name in others if tissues[name].get("above_worst", {"low": 1})["low"] <= 0]
+        rest = listed([f"{name} {tissues[name]['ssim']['mean']:.3f}" for name in others if name not in like])
         coarsest = max(tissues, key=lambda name: tissues[name]["absolute_error"])
+        named = listed([f"{name} ({tissues[name]['ssim']['mean']:.3f})" for name in (worst, *like)])
         sentences.append(
-            f"{worst.capitalize()} is served worst, with an SSIM of {tissues[worst]['ssim']['mean']:.3f} ({rest}). The "
-            f"largest mean absolute error, {tissues[coarsest]['absolute_error']:.3f}, is in {coarsest}."
+            f"By SSIM {named} {'are served worst and cannot be told apart' if like else 'is served worst'}"
+            f"{f'; {rest}' * bool(rest)}. The largest mean absolute error, "
+            f"{tissues[coarsest]['absolute_error']:.3f}, is in {coarsest}."
         )
     for kind, form in (
         ("people", "The worst person is {}, with a foreground SSIM of {:.3f}; the best, {}, has {:.3f}."),
@@ -291,41 +305,63 @@ def _served_worst(reconstruction):
     return sentences
 
 
-def _generated_badly(samples, generation):
+def _generated_badly(samples, generation, memorisation):
     sentences = []
-    if failed := samples.get("failed_fraction"):
-        sentences.append(f"{failed:.1%} of the samples failed: they lie {FAILED}.")
-    anatomy = generation.get("anatomy", {})
-    off = {
-        name: (drawn, real)
-        for name, real in anatomy.get("real", {}).items()
-        for drawn in (anatomy["generated"][name],)
-        if real["mean"] and (drawn["low"] > real["high"] or drawn["high"] < real["low"])
-    }
+    if samples.get("failed_beyond_chance"):
+        sentences.append(f"{samples['failed_fraction']:.1%} of the samples failed: they lie {FAILED}.")
+    if memorisation.get("kind", "none") != "none":
+        sentences.append(memorisation["verdict"])
+    anatomy, off = generation.get("anatomy", {}), []
+    for name, real in anatomy.get("training", {}).items():
+        drawn = anatomy["generated"][name]
+        kind = verdict(difference(drawn, real), "less", "more", "")
+        shares = ("{:.1f}% ({:.1f}–{:.1f})".format(*(100 * one[end] for end in ("mean", "low", "high")))
+                  for one in (drawn, real))  # fmt: skip
+        if kind:
+            off.append("{} {} ({} of the head; {})".format(kind, name, *shares))
     if off:
-        worst = max(off, key=lambda name: abs(off[name][0]["mean"] / off[name][1]["mean"] - 1))
-        drawn, real = ("{:.1f}% ({:.1f}–{:.1f})".format(*(100 * one[end] for end in ("mean", "low", "high")))
-                       for one in off[worst])  # fmt: skip
-        sentences.append(f"Anatomy is off most in {worst}: {drawn} of the head in samples, {real} in people.")
-    if (auc := samples.get("two_sample_auc")) and auc["low"] > 0.5:
+        sentences.append(f"Samples have {listed(off)} than training people.")
+    pairs = samples.get("pair_ms_ssim_interval")
+    if pairs and difference(pairs["generated"], pairs["real"])["low"] > 0:
         sentences.append(
-            f"Samples can be told from slices of test people: AUC {auc['mean']:.2f} "
-            f"({auc['low']:.2f}–{auc['high']:.2f})."
+            f"Samples are less varied than people: MS-SSIM {pairs['generated']['mean']:.3f} of two samples, "
+            f"{pairs['real']['mean']:.3f} of slices of two people."
         )
+    auc = generation.get("two_sample_auc", {})
+    whole, same = (
+        auc.get(f"samples with grain against {what}") for what in ("test slices", "reconstructions with grain")
+    )
+    floor = auc.get("test people against other test people")
+    if whole and whole["low"] > 0.5:
+        text = "Samples with grain can be told from slices of test people: AUC {mean:.2f} ({low:.3f}–{high:.3f})"
+        if floor and whole["mean"] <= floor["high"]:
+            text += f", though no better than two halves of the test people ({floor['low']:.2f} to {floor['high']:.2f})"
+        if same and difference(whole, same)["low"] > 0:
+            text += ". From reconstructions with the same grain, {:.2f}: much of it is the grain, not the prior".format(
+                same["mean"]
+            )
+        sentences.append(text.format(**whole) + ".")
     return sentences
 
 
-def next_steps(found: Found) -> list[str]:
-    """What to try, each with the figure of this report that speaks for or against it; `found`: `documents`."""
+def _idle(vqvae):
+    """What a recipe has not yet done against codes that nobody uses, as an advice; ""."""
+    if vqvae.quantizer != "vq":
+        return ""
+    missing = {"start the codebook by k-means (`vqvae.start`)": vqvae.start != "kmeans",
+               "restart codes that nothing uses (`vqvae.restart`)": vqvae.restart is None}  # fmt: skip
+    advice = listed([what for what, lacks in missing.items() if lacks]) if any(missing.values()) else ""
+    return advice[:1].upper() + advice[1:]
+
+
+def next_steps(recipe, found: Found) -> list[str]:
+    """What to try, each with the figure of this report that speaks for or against it; `recipe`, `found`: `summary`."""
     metrics, steps = found["metrics"], []
     prior, samples = metrics.get("prior"), metrics.get("samples", {})
     if cut := _cut(metrics):
         steps.append(f"Train to the end of the planned epochs first: {listed([name for name, _, _ in cut])}.")
-    if metrics["vqvae"]["codebook_usage"] < COLLAPSED:
-        steps.append(
-            "Start the codebook by k-means and restart codes that nothing uses (`vqvae.start`, `vqvae.restart`): "
-            f"{1 - metrics['vqvae']['codebook_usage']:.0%} of the codes do nothing."
-        )
+    if metrics["vqvae"]["codebook_usage"] < COLLAPSED and (idle := _idle(recipe.vqvae)):
+        steps.append(f"{idle}: {1 - metrics['vqvae']['codebook_usage']:.0%} of the codes do nothing.")
     if _winners(metrics):
         steps.append(
             "A finer grid or more codes would raise the scores for more bits: judge it on the curve of quality over "
@@ -333,23 +369,23 @@ def next_steps(found: Found) -> list[str]:
         )
     if prior is None:
         return [*steps, "Train a prior: without one the model generates nothing, and pays for every code in full."]
-    gap = prior["bits_per_code"]["validation"] / prior["bits_per_code"]["train"] - 1
+    gap = _gap(prior["bits_per_code"])
     if gap > SMALL:
         steps.append(
             f"More people before more layers: validation people, whom it has not seen, cost the prior {gap:.1%} more "
             "bits than its training people."
         )
-    failed = samples.get("failed_fraction")
-    why = (
-        f"{failed:.1%} of the samples failed as a whole" if failed else "an error early in the grid is never put right"
-    )
+    why = "an error early in the grid is never put right"
+    if samples.get("failed_beyond_chance"):
+        why = f"{samples['failed_fraction']:.1%} of the samples failed"
     steps.append(f"A second, coarser grid of codes that settles the outline first (VQ-VAE-2, arXiv 1906.00446): {why}.")
     others = set(prior["models"]) - {prior["name"]}
     if "snail" in others:
         own, snail = prior["models"][prior["name"]]["test"], prior["models"]["snail"]["test"]
         steps.append(
-            f"Attention, with more training: PixelSNAIL came to {snail:.2f} bits a code here, the "
-            f"{NAMES[prior['name']]} to {own:.2f}."
+            f"Attention, in a larger network or with more training: PixelSNAIL came to {snail:.2f} bits a code here "
+            f"and the {NAMES[prior['name']]} to {own:.2f}, with gaps to validation people of "
+            f"{_gap(prior['models']['snail']):.1%} and {gap:.1%}."
         )
     elif prior["name"] != "snail":
         steps.append("A prior with attention (`prior.name: snail`), which this report has not tried.")

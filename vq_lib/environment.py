@@ -46,11 +46,17 @@ def start_keras():
 
     TensorFlow's C++ writes a page of logs there on its way up, whatever its log level, and JupyterLab shows it in red.
     An error in Python is still raised, and what C++ logs as an error later is still seen. A GPU's memory is taken as it
-    is needed: by their own defaults, the first notebook that is open would leave the next one none.
+    is needed: by their own defaults, the first notebook that is open would leave the next one none. And float32 is
+    float32 there: by default a GPU's products have ten bits of mantissa (TF32), too few for the differences of squares
+    in SSIM and in the distances to the codes; what may be coarser is bfloat16 by the recipe's `precision`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it logs later heeds this
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # TensorFlow
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # cuBLAS and cuDNN
+    os.environ.setdefault(
+        "JAX_DEFAULT_MATMUL_PRECISION", "highest"
+    )  # JAX's own kernels; of bfloat16 this changes nothing
     sys.stderr.flush()
     kept = os.dup(2)
     try:

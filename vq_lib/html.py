@@ -126,11 +126,11 @@ def cards(metrics: dict, codes: int | None = None) -> list[tuple[str, str, str]]
         found.append(("Two-sample AUC", f"{auc['mean']:.2f}", remark))
     if "failed_fraction" in samples:
         failed, near = f"{samples['failed_fraction']:.1%}", f"{samples['memorised_fraction']:.1%}"
-        chance = samples.get("failed_by_chance") or 0
-        remark = f"of samples: too far from, or too near to, training slices; by chance {chance:.1%} / up to 2%"
+        chance, copies = samples.get("failed_by_chance") or 0, samples.get("memorised_by_chance") or 0.02
+        remark = (
+            f"of samples: too far from, or too near to, training slices; by chance {chance:.1%} / up to {copies:.1%}"
+        )
         found.append(("Failed / suspected copies", f"{failed} / {near}", remark))
-    elif "memorised_fraction" in samples:
-        found.append(("Suspected copies", f"{samples['memorised_fraction']:.1%}", "of samples; up to 2% by chance"))
     people = [str(data[split]["people"]) for split in ("train", "validation", "test") if split in data]
     if people:
         found.append(("People", " / ".join(people), "train / validation / test"))
@@ -155,6 +155,10 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
         metrics: `metrics.json`. verdict: `memorisation.json`, {} where nothing was generated.
     """
     found = list(metrics.get("data", {}).get("checks", {}).get("warnings", []))
+    if metrics.get("data", {}).get("test", {}).get("people") == 1:
+        found.append(
+            "All test slices are of one person: no interval says how far another person's would lie from these."
+        )
     vqvae, prior = metrics.get("vqvae", {}), metrics.get("prior", {})
     without = [b for b in metrics.get("baselines", {}).values() if "bits_per_pixel" not in b]
     if "ssim_foreground" in vqvae and without:
@@ -261,7 +265,10 @@ def _provenance(study, provenance, executed, notebooks):
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{name} {inner}" for name, inner in value.items())
-        name = {"commit": "commit of this evaluation", "recipe_sha256": "recipe, SHA-256"}.get(key, key)
+        if key == "repeatable":
+            value = "yes, bit for bit on one machine" if value else "to rounding only"
+        name = {"commit": "commit of this evaluation", "recipe_sha256": "recipe, SHA-256",
+                "repeatable": "evaluation repeatable"}.get(key, key)  # fmt: skip
         rows.append((name.replace("_", " "), value))
     for notebook, path in zip(executed, notebooks, strict=True):
         made = notebook.metadata.get("vq_lib", {})

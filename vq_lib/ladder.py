@@ -128,11 +128,12 @@ def in_words(gaps):
         return "{mean:+.1%} ({low:+.1%} to {high:+.1%})".format(**gaps[who][key])
 
     differ = any(found["groups"]["low"] > 0 or found["groups"]["high"] < 0 for found in gaps.values())
+    said = "the groups differ" if differ else "no difference of the groups is seen"
     return (
         f"Compared with training people, the bits per code are {share('test', 'gap')} for test people and "
         f"{share('validation', 'gap')} for validation people (95% intervals over people). Under a position unigram "
         f"that has seen none of them they are {share('test', 'groups')} and {share('validation', 'groups')}: by this "
-        f"measure the groups {'differ' if differ else 'cannot be told apart'}. Corrected for that, gaps of "
+        f"measure {said}. Corrected for that, gaps of "
         f"{share('test', 'beyond')} and {share('validation', 'beyond')} are left."
     )
 

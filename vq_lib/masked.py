@@ -67,7 +67,7 @@ def _tap_weights(layer, above, left, channels, filters, lit=None):
 
 @keras.saving.register_keras_serializable(package="vq_lib")
 class MaskedConv2D(keras.layers.Layer):
-    """A convolution over the past (van den Oord et al. 2016, arXiv 1601.06759, section 3.3).
+    """A convolution over the past (van den Oord et al. 2016, arXiv 1601.06759, section 3.4).
 
     out[r, c] = act(bias + Σ W[i, j] · x[r+i, c+j]) over the offsets (i, j) before (0, 0) in raster order (mask "A"),
     or up to and with it (mask "B"), with |j| ≤ kernel // 2 and i ≥ -rows. Outside the grid x is zero.

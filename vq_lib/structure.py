@@ -32,4 +32,5 @@ def ssim_map(x, y):
     mean_x, mean_y, square, product = moments[0], moments[1], moments[2], moments[3]
     means = mean_x * mean_y
     squares = mean_x * mean_x + mean_y * mean_y
-    return ((2 * means + 1e-4) * (2 * (product - means) + 9e-4)) / ((squares + 1e-4) * (square - squares + 9e-4))
+    variances = ops.maximum(square - squares, 0)  # where it is flat and bright, rounding may leave less than nothing
+    return ((2 * means + 1e-4) * (2 * (product - means) + 9e-4)) / ((squares + 1e-4) * (variances + 9e-4))
