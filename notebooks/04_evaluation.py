@@ -476,7 +476,7 @@ if prior is not None:
 if prior is not None:
     heated, by_heat = evaluation.temperatures(study, compared, vqvae, prior, images, drawn, told)  # shown further below
     known = evaluation.membership_metrics(study, slices, prior, codes)
-    memory = evaluation.memorised(study, compared, near, prior_result["bits_per_code"], known, heated)
+    memory = evaluation.memorised(study, compared, near, drawn, prior_result["bits_per_code"], known, heated)
     display(figures.show(
         study, "distances",
         draw_samples.distances(

@@ -52,13 +52,12 @@ def test_nobody_is_held_against_themselves():
     images, codes = rng.random((12, 9)).astype(np.float32), rng.integers(0, 3, (12, 3, 3))
     names = np.repeat(["a", "b", "c"], 4)
     index, distance = baselines.nearest(images, images, (names, names))
-    _, share, run = memorisation.code_distances(codes, codes, -1, (names, names))
+    _, share = memorisation.code_distances(codes, codes, -1, (names, names))
     for i, name in enumerate(names):
         rest = np.flatnonzero(names != name)
         apart = np.linalg.norm(images[rest] - images[i], axis=1)
         assert index[i] == rest[apart.argmin()] and distance[i] == pytest.approx(apart.min(), rel=1e-5)
-        _, expected, longest = memorisation.code_distances(codes[[i]], codes[rest], -1)
-        assert share[i] == expected[0] and run[i] == longest[0]
+        assert share[i] == memorisation.code_distances(codes[[i]], codes[rest], -1)[1][0]
     _, alone = baselines.nearest(images[:4], images[:4], (names[:4], names[:4]))
     assert np.isinf(alone).all()
 
@@ -71,18 +70,22 @@ def test_code_distances_by_hand():
         [[7, 9, 1, 2], [3, 7, 4, 5]],  # one more cell is informative, and differs; all five of the query are equal
         [[7, 7, 7, 7], [7, 7, 7, 7]],  # black
     ])  # fmt: skip
-    index, distance, run = memorisation.code_distances(query, references, black)
+    index, distance = memorisation.code_distances(query, references, black)
+    run = memorisation.longest_runs(query, references, black)
     assert index.tolist() == [1] and distance == pytest.approx([1 / 6]) and run.tolist() == [5]
-    index, distance, run = memorisation.code_distances(query, references[[0, 2]], black)
+    index, distance = memorisation.code_distances(query, references[[0, 2]], black)
+    run = memorisation.longest_runs(query, references[[0, 2]], black)
     assert index.tolist() == [0] and distance == pytest.approx([1 / 5]) and run.tolist() == [4]
-    _, distance, run = memorisation.code_distances(query, references[2:], black)
+    _, distance = memorisation.code_distances(query, references[2:], black)
+    run = memorisation.longest_runs(query, references[2:], black)
     assert distance.tolist() == [1] and run.tolist() == [0]
 
 
 def test_code_distances_of_random_grids_are_those_of_a_plain_loop():
     rng = np.random.default_rng(0)
     queries, references = rng.integers(0, 3, (6, 5, 5)), rng.integers(0, 3, (20, 5, 5))
-    index, distance, run = memorisation.code_distances(queries, references, 0)
+    index, distance = memorisation.code_distances(queries, references, 0)
+    run = memorisation.longest_runs(queries, references, 0)
     for i, query in enumerate(queries.reshape(6, -1)):
         shares, runs = [], []
         for reference in references.reshape(20, -1):

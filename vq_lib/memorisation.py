@@ -16,11 +16,10 @@ QUANTILE = 0.01  # of the distances of a group of real slices: nearer than this 
 
 
 def code_distances(queries, references, background, groups=None):
-    """The nearest reference of each code grid, and the longest run of equal codes with any reference.
+    """The nearest reference of each code grid.
 
     Cells that hold the background's code in both grids say nothing and do not count: distance is the share of the
-    others that differ. A run is a stretch of the query's cells that are not background, read row by row, in which all
-    codes are equal.
+    others that differ.
 
     Args:
         queries, references: int (n, h, w) and (m, h, w).
@@ -28,27 +27,47 @@ def code_distances(queries, references, background, groups=None):
         groups: (n,) and (m,), whose they are; a query is then held against the references of others alone.
 
     Returns:
-        index (n,) of the nearest reference, distance (n,) in [0, 1] and run (n,), in cells.
+        index (n,) of the nearest reference and distance (n,) in [0, 1].
     """
-    queries, references = (np.asarray(codes, np.int32).reshape(len(codes), -1) for codes in (queries, references))
+    queries, references = _flat(queries), _flat(references)
     lit = [(codes != background).astype(np.float32) for codes in (queries, references)]
     either = lit[0].sum(axis=1)[:, None] + lit[1].sum(axis=1) - lit[0] @ lit[1].T
-    columns = np.ascontiguousarray(references.T.astype(np.uint16))
-    index, distance, longest = np.empty(len(queries), np.int64), np.empty(len(queries)), np.zeros(len(queries), int)
-    for i, query in enumerate(queries):
-        cells = np.flatnonzero(query != background)
-        equal = columns[cells] == query[cells, None].astype(np.uint16)
+    index, distance = np.empty(len(queries), np.int64), np.empty(len(queries))
+    for i, equal in enumerate(_matches(queries, references, background)):
         share = 1 - np.count_nonzero(equal, axis=0) / np.maximum(either[i], 1)
         if groups is not None:
-            own = groups[1] == groups[0][i]
-            share[own], equal[:, own] = np.inf, False
+            share[groups[1] == groups[0][i]] = np.inf
         index[i] = share.argmin()
         distance[i] = share[index[i]]
-        while equal.size and equal.any():  # shorten every run by one until none is left
-            longest[i] += 1
-            equal = equal[:, equal.any(axis=0)]
-            equal = equal[:-1] & equal[1:]
-    return index, distance, longest
+    return index, distance
+
+
+def longest_runs(queries, references, background):
+    """The longest run of equal codes of each grid with any reference, in cells: int (n,); arguments as above.
+
+    A run is a stretch of the query's cells that are not background, read row by row, in which all codes are equal.
+    """
+    queries, longest = _flat(queries), np.zeros(len(queries), int)
+    for i, equal in enumerate(_matches(queries, _flat(references), background)):
+        run, best = np.zeros((2, len(references)), np.uint16)
+        for cell in equal:
+            run += 1
+            run *= cell
+            np.maximum(best, run, out=best)
+        longest[i] = best.max(initial=0)
+    return longest
+
+
+def _flat(codes):
+    return np.asarray(codes).reshape(len(codes), -1).astype(np.uint16)
+
+
+def _matches(queries, references, background):
+    """For each query, in which of its cells that are not background which references have its codes: (cells, m)."""
+    columns = np.ascontiguousarray(references.T)
+    for query in queries:
+        cells = np.flatnonzero(query != background)
+        yield columns[cells] == query[cells, None]
 
 
 def background_code(codes, black):

@@ -45,11 +45,11 @@ def membership_metrics(study, slices, prior, codes, people=100, each=8):
     }
 
 
-def memorised(study, reference, near, bits, known, heated):
+def memorised(study, reference, near, codes, bits, known, heated):
     """`memorisation.json` and `.npz`: nearest training slices of all samples, thresholds, failures, and the verdict.
 
     Args:
-        near: `Reference.neighbours` of the samples. bits: the prior's bits per code. known: see
+        near: `Reference.neighbours` of the samples. codes: theirs. bits: the prior's bits per code. known: see
             `membership_metrics`. heated: see `temperatures`.
     """
     suspects, exact = reference.suspects(near), int((near["code_distance"] == 0).sum())
@@ -57,12 +57,12 @@ def memorised(study, reference, near, bits, known, heated):
     kind, sentence = memorisation.verdict(
         suspects, exact, bits["train"], bits["test"], beyond, heated, reference.chance
     )
-    _, failed = reference.failures(near)
+    failed, runs = reference.failures(near)[1], reference.runs(codes)
     document = {
         "kind": kind, "verdict": sentence, "memorised_fraction": float(suspects.mean()), "exact": exact,
         "failed": failed, "membership_auc": known,
         "memorised_at": {f"{row['temperature']:g}": row["memorised"] for row in heated},
-        "longest_run": {"samples": int(near["run"].max()), "held_out": int(reference.held_runs.max())},
+        "longest_run": {"samples": int(runs.max()), "held_out": int(reference.held_runs.max())},
         "threshold": reference.limits,
         "chance": reference.chance,
         "bits_per_code": {name: bits[name] for name in ("train", "test")},
@@ -70,5 +70,5 @@ def memorised(study, reference, near, bits, known, heated):
     files.write_json(study.evaluation / "memorisation.json", document)
     of_people = {name: getattr(reference, name)
                  for name in ("held_pixels", "held_codes", "held_runs", "own_pixels", "own_codes")}  # fmt: skip
-    save(study, "memorisation", suspects=suspects, **of_people, **near)
+    save(study, "memorisation", suspects=suspects, runs=runs, **of_people, **near)
     return document

@@ -35,13 +35,14 @@ class Reference:
         self.thumbnails = baselines.thumbnails(slices.images, rows=train)
         # Reconstructions, not slices: what comes out of the same decoder is as smooth as a sample.
         _, self.held_pixels = baselines.nearest(baselines.thumbnails(self.reconstructed), self.thumbnails)
-        _, self.held_codes, self.held_runs = memorisation.code_distances(codes[test], self.codes, self.background)
+        _, self.held_codes = memorisation.code_distances(codes[test], self.codes, self.background)
+        self.held_runs = self.runs(codes[test])
         # The same of training people, each held against the others: samples are made after these.
         self.own = spread(train, OWN)
         groups = slices.person[self.own], slices.person[train]
         redrawn = baselines.thumbnails(np.round(vqvae.decode(codes[self.own]) * 255).astype(np.uint8))
         _, self.own_pixels = baselines.nearest(redrawn, self.thumbnails, groups)
-        _, self.own_codes, _ = memorisation.code_distances(codes[self.own], self.codes, self.background, groups)
+        _, self.own_codes = memorisation.code_distances(codes[self.own], self.codes, self.background, groups)
         self.limits = {
             "pixels": memorisation.threshold(self.held_pixels, self.own_pixels),
             "codes": memorisation.threshold(self.held_codes, self.own_codes),
@@ -50,11 +51,14 @@ class Reference:
         self.trained = np.asarray(slices.images[self.own]), groups[0]
 
     def neighbours(self, images, codes):
-        """Nearest training slices of samples: `{pixel_index, pixel_distance, code_index, code_distance, run}`."""
+        """Nearest training slices of samples: `{pixel_index, pixel_distance, code_index, code_distance}`."""
         index, distance = baselines.nearest(baselines.thumbnails(images), self.thumbnails)
-        nearest, share, run = memorisation.code_distances(codes, self.codes, self.background)
-        return {"pixel_index": index, "pixel_distance": distance, "code_index": nearest, "code_distance": share,
-                "run": run}  # fmt: skip
+        nearest, share = memorisation.code_distances(codes, self.codes, self.background)
+        return {"pixel_index": index, "pixel_distance": distance, "code_index": nearest, "code_distance": share}
+
+    def runs(self, codes):
+        """The longest run of codes that each grid shares with a training slice, see `memorisation.longest_runs`."""
+        return memorisation.longest_runs(codes, self.codes, self.background)
 
     def suspects(self, near):
         """Which samples lie below the threshold of either distance: bool."""
