@@ -38,8 +38,8 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
+from vq_lib import conclusions, figures, metrics, stages, sweep
 from vq_lib import data as datasets
-from vq_lib import figures, metrics, stages, sweep
 from vq_lib.figures import vqvae as draw
 from vq_lib.study import Study
 
@@ -114,6 +114,7 @@ display(figures.show(
     f"Three curves over {done} epochs. Validation loss ends at {last['val_loss']:.4f}, SSIM at {last['val_ssim']:.3f}, "
     f"foreground SSIM at {last['val_ssim_foreground']:.3f}, perplexity at {last['val_perplexity']:.0f}.",
 ))  # fmt: skip
+figures.paragraphs(conclusions.learning(history, study.recipe.vqvae, summary["stopped"]))
 
 # %% [markdown]
 # ## What it does to a slice

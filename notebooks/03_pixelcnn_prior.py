@@ -37,8 +37,8 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
+from vq_lib import conclusions, figures, ladder, stages
 from vq_lib import data as datasets
-from vq_lib import figures, ladder, stages
 from vq_lib.figures import prior as draw
 from vq_lib.names import NAMES
 from vq_lib.study import Study
@@ -119,6 +119,9 @@ if trained:
         "; ".join(f"{NAMES[name]}: validation ends at {h['val_loss'][-1] / np.log(2):.2f} bits per code"
                   for name, h in histories.items()) + f"; the position unigram is at {unigram:.2f}.",
     ))  # fmt: skip
+    settings = study.recipe.prior.models()
+    display(figures.points([(NAMES[name], conclusions.learning(h, settings[name], trained[name][1]["stopped"]))
+                            for name, h in histories.items()]))  # fmt: skip
 
 # %% [markdown]
 # ## The ladder
