@@ -220,6 +220,7 @@ if trained:
         f"What the red cell's prediction depends on in the trained {NAMES[main]}, on a slice of a test person.",
         f"{int((influence > 0).sum())} of {past} past cells influence the cell; no later cell does.",
     ))  # fmt: skip
+    display(figures.paragraphs(draw.reach_in_words(influence, cell)))
 
 # %% [markdown]
 # **Next:** notebook 4 draws new brains, and says how good everything is.

@@ -186,6 +186,23 @@ def influence_panels(influence, cell):
     return figure
 
 
+def reach_in_words(influence, cell):
+    """How much of the past one cell's prediction depends on, and what is out of its reach, in sentences.
+
+    Args:
+        influence: float (h, w), see `seen`. cell: its (row, column).
+    """
+    seen, (row, column) = influence > 0, cell
+    count, past = int(seen.sum()), row * influence.shape[1] + column
+    if count == past:
+        return f"All {past} past cells influence the cell: nothing is out of its reach."
+    reach = row - np.flatnonzero(seen.any(axis=1)).min(initial=row)
+    return (
+        f"{count} of {past} past cells ({count / past:.0%}) influence the cell. They lie no more than {reach} of the "
+        f"{row} rows above it: of this slice's outline further away it knows only what the codes between carry on."
+    )
+
+
 def _kinds(axes, influence, cell):
     from matplotlib.colors import ListedColormap
 
