@@ -99,7 +99,7 @@ trained = stages.train_priors(study, slices)
 if trained:
     main, (prior, summary) = next(iter(trained.items()))
 else:
-    print("This recipe has no prior: nothing to train, and notebook 4 draws no samples.")
+    print("This recipe has no prior: nothing to train or to draw, and the report leaves the sections on it out.")
 
 # %% [markdown]
 # *What to look for.* Validation bits should fall well below the dashed line (the next section says what it is) and
@@ -223,4 +223,4 @@ if trained:
     display(figures.paragraphs(draw.reach_in_words(influence, cell)))
 
 # %% [markdown]
-# **Next:** notebook 4 draws new brains, and says how good everything is.
+# **Next:** notebook 4 says how good everything is, and shows what the prior, where there is one, draws.
