@@ -108,7 +108,7 @@ display(figures.paragraphs(draw.start_in_words(study.recipe.vqvae)))
 history = stages.history(study.vqvae)
 last = {name: values[-1] for name, values in history.items()}
 display(figures.show(
-    study, "vqvae-curves", draw.curves(history),
+    study, "vqvae-curves", draw.curves(history, model.quantizer.codes),
     "Training of the VQ-VAE, epoch by epoch: loss on training and validation people, SSIM of the validation people's "
     "reconstructions, and how many codes they use.",
     f"Three curves over {done} epochs. Validation loss ends at {last['val_loss']:.4f}, SSIM at {last['val_ssim']:.3f}, "

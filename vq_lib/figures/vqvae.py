@@ -79,36 +79,33 @@ def brightness_ranks(images, codes, size):
     return ranks
 
 
-def curves(history):
+def curves(history, size):
     """Loss, validation SSIM and codebook use over epochs.
 
     Args:
-        history: the columns of `history.csv`, `{name: (epochs,)}`.
+        history: the columns of `history.csv`, `{name: (epochs,)}`. size: K, the number of codes.
     """
-    figure, (loss, quality, codes) = figures.new(9, 3, columns=3)
+    figure, (loss, quality, codes) = figures.new(9, 3.3, columns=3)
     epochs = history["epoch"]
     marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
-    loss.plot(epochs, history["loss"], color=COLOURS["train"], marker=marker, label="training")
-    loss.plot(epochs, history["val_loss"], color=COLOURS["validation"], marker=marker, label="validation")
+
+    def line(axes, values, label, style="-", colour="validation"):
+        axes.plot(epochs, values, color=COLOURS[colour], ls=style, marker=marker, label=label)
+
+    line(loss, history["loss"], "training", colour="train")
+    line(loss, history["val_loss"], "validation")
     loss.set(title="Loss", yscale="log")
-    quality.plot(epochs, history["val_ssim"], color=COLOURS["validation"], marker=marker, label="whole slice")
-    foreground = history["val_ssim_foreground"]
-    quality.plot(epochs, foreground, color=COLOURS["validation"], ls="--", marker=marker, label="foreground")
+    line(quality, history["val_ssim"], "whole slice")
+    line(quality, history["val_ssim_foreground"], "foreground", "--")
     quality.set(title="Validation SSIM", ylim=(None, 1))
-    codes.plot(epochs, history["val_perplexity"], color=COLOURS["validation"], marker=marker, label="perplexity")
-    codes.set(title="Codes in use (validation)", ylim=(0, None))
-    share = codes.twinx()
-    used = 100 * history["val_usage"]
-    share.plot(epochs, used, color=COLOURS["baseline"], ls=":", marker=marker, label="used at all, %")
-    share.set(ylim=(0, 105))
-    share.grid(False)
-    codes.legend([codes.lines[0], share.lines[0]], ["perplexity (left)", "used at all, % (right)"], loc="lower right")
+    line(codes, history["val_perplexity"], "perplexity")
+    line(codes, size * history["val_usage"], "used at all", ":")
+    codes.set(title=f"Codes in use, of {size}", ylim=(0, None))
     for axes in (loss, quality, codes):
         axes.set_xlabel("epoch")
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    loss.legend()
-    quality.legend(loc="lower right")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9)  # inside it covers curves
     return figure
 
 
