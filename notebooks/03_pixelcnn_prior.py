@@ -134,15 +134,16 @@ if trained:
 # lot: a prior that does not beat it has learned nothing about the shape of brains;
 # * **Markov**: a mixture of the position unigram, $p(z \mid \text{left})$ and $p(z \mid \text{upper})$.
 #
-# *What to look for.* The coloured bars against the bar of the position unigram, and the marks for training and
-# validation people near their ends: a training mark far to the left is overfitting. What a conditioned prior is told of
-# a slice is counted: its bits are spread over the codes.
+# *What to look for.* The coloured bars against the bar of the position unigram. On the right the priors are enlarged: a
+# mark for training people far to the left of the others is overfitting. What a conditioned prior is told of a slice is
+# counted: its bits are spread over the codes.
 
 # %%
 if trained:
     display(figures.show(
         study, "prior-ladder", draw.ladder(base, bits),
-        "Bits per code on test people: baselines that know ever more, and the priors. Marks: the other splits.",
+        "Bits per code on test people: baselines that know ever more, and the priors; on the right, the priors on all "
+        "three splits.",
         "; ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in base.items()) + "; " + "; ".join(
             f"{NAMES[name]} {b['test']:.2f} on test, {b['train']:.2f} on training people"
             for name, b in bits.items()),
