@@ -38,8 +38,8 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
+from vq_lib import conclusions, figures, metrics, stages, sweep
 from vq_lib import data as datasets
-from vq_lib import figures, metrics, stages, sweep
 from vq_lib.figures import vqvae as draw
 from vq_lib.study import Study
 
@@ -108,20 +108,22 @@ display(figures.paragraphs(draw.start_in_words(study.recipe.vqvae)))
 history = stages.history(study.vqvae)
 last = {name: values[-1] for name, values in history.items()}
 display(figures.show(
-    study, "vqvae-curves", draw.curves(history),
+    study, "vqvae-curves", draw.curves(history, model.quantizer.codes),
     "Training of the VQ-VAE, epoch by epoch: loss on training and validation people, SSIM of the validation people's "
     "reconstructions, and how many codes they use.",
     f"Three curves over {done} epochs. Validation loss ends at {last['val_loss']:.4f}, SSIM at {last['val_ssim']:.3f}, "
     f"foreground SSIM at {last['val_ssim_foreground']:.3f}, perplexity at {last['val_perplexity']:.0f}.",
 ))  # fmt: skip
+figures.paragraphs(conclusions.learning(history, study.recipe.vqvae, summary["stopped"]))
 
 # %% [markdown]
 # ## What it does to a slice
 #
-# *What to look for.* The second row is all that the decoder gets. Equal colours are equal codes: background and white
-# matter should be calm, the borders of tissue busy. The error should be fine and spread out, like grain; where it draws
-# an outline, the model has moved or blurred an edge. The slices are of **validation people**, whom the model has not
-# seen; the first, middle and last position of different people are shown.
+# *What to look for.* The second row is all that the decoder gets. Its colours run from the codes of the darkest cells
+# to those of the brightest, so that the row should look like the slice seen from afar. It does not show what else codes
+# of one brightness differ in, such as the edges that they draw. The error should be fine and spread out, like grain;
+# where it draws an outline, the model has moved or blurred an edge. The slices are of **validation people**, whom the
+# model has not seen; the first, middle and last position of different people are shown.
 
 # %%
 held_out = slices.where("validation")
@@ -137,19 +139,17 @@ reconstructed = model.decode(codes[chosen])
 plain, _ = metrics.ssim(slices.images[chosen], reconstructed)
 
 # %%
+grids, size = codes[held_out], model.quantizer.codes
+ranks = draw.brightness_ranks(slices.images[held_out], grids, size)
 named = [f"{slices.person[row]}, {slices.position[row]}" for row in chosen]
 titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(named, plain, strict=True)]
 figures.show(
-    study, "vqvae-panels",
-    draw.panels(slices.images[chosen], codes[chosen], reconstructed, titles, model.quantizer.codes),
-    "From top to bottom: a slice, its grid of codes (one colour a code), the reconstruction, and the absolute error. "
-    "Each column is a validation person, with the slice position.",
+    study, "vqvae-panels", draw.panels(slices.images[chosen], codes[chosen], reconstructed, titles, ranks),
+    "From top to bottom: a slice, its grid of codes (from those of the darkest cells, violet, to those of the "
+    "brightest, yellow), the reconstruction, and the absolute error. Each column is a validation person, with the "
+    "slice position.",
     f"Six slices and their reconstructions, with SSIM from {plain.min():.3f} to {plain.max():.3f}.",
 )  # fmt: skip
-
-# %%
-foreground = metrics.foreground_cells(slices.images[held_out], model.grid)
-figures.paragraphs(draw.frame_in_words(codes[held_out], ~foreground, study.recipe.vqvae.normalise))
 
 # %% [markdown]
 # ## Who uses the codebook
@@ -158,8 +158,8 @@ figures.paragraphs(draw.frame_in_words(codes[held_out], ~foreground, study.recip
 # right are dead. Background cells are alike and share few codes, so the foreground is shown apart.
 
 # %%
-grids = codes[held_out]
-used, size = metrics.usage(grids, model.quantizer.codes), model.quantizer.codes
+foreground = metrics.foreground_cells(slices.images[held_out], model.grid)
+used = metrics.usage(grids, size)
 figures.show(
     study, "codebook-usage", draw.usage(grids, size, foreground),
     "How often each code is chosen on validation people, from the most to the least frequent.",

@@ -37,8 +37,8 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
+from vq_lib import conclusions, figures, ladder, stages
 from vq_lib import data as datasets
-from vq_lib import figures, ladder, stages
 from vq_lib.figures import prior as draw
 from vq_lib.names import NAMES
 from vq_lib.study import Study
@@ -99,7 +99,7 @@ trained = stages.train_priors(study, slices)
 if trained:
     main, (prior, summary) = next(iter(trained.items()))
 else:
-    print("This recipe has no prior: nothing to train, and notebook 4 draws no samples.")
+    print("This recipe has no prior: nothing to train or to draw, and the report leaves the sections on it out.")
 
 # %% [markdown]
 # *What to look for.* Validation bits should fall well below the dashed line (the next section says what it is) and
@@ -119,6 +119,9 @@ if trained:
         "; ".join(f"{NAMES[name]}: validation ends at {h['val_loss'][-1] / np.log(2):.2f} bits per code"
                   for name, h in histories.items()) + f"; the position unigram is at {unigram:.2f}.",
     ))  # fmt: skip
+    settings = study.recipe.prior.models()
+    display(figures.points([(NAMES[name], conclusions.learning(h, settings[name], trained[name][1]["stopped"]))
+                            for name, h in histories.items()]))  # fmt: skip
 
 # %% [markdown]
 # ## The ladder
@@ -131,15 +134,16 @@ if trained:
 # lot: a prior that does not beat it has learned nothing about the shape of brains;
 # * **Markov**: a mixture of the position unigram, $p(z \mid \text{left})$ and $p(z \mid \text{upper})$.
 #
-# *What to look for.* The coloured bars against the bar of the position unigram, and the marks for training and
-# validation people near their ends: a training mark far to the left is overfitting. What a conditioned prior is told of
-# a slice is counted: its bits are spread over the codes.
+# *What to look for.* The coloured bars against the bar of the position unigram. On the right the priors are enlarged: a
+# mark for training people far to the left of the others is overfitting. What a conditioned prior is told of a slice is
+# counted: its bits are spread over the codes.
 
 # %%
 if trained:
     display(figures.show(
         study, "prior-ladder", draw.ladder(base, bits),
-        "Bits per code on test people: baselines that know ever more, and the priors. Marks: the other splits.",
+        "Bits per code on test people: baselines that know ever more, and the priors; on the right, the priors on all "
+        "three splits.",
         "; ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in base.items()) + "; " + "; ".join(
             f"{NAMES[name]} {b['test']:.2f} on test, {b['train']:.2f} on training people"
             for name, b in bits.items()),
@@ -217,6 +221,7 @@ if trained:
         f"What the red cell's prediction depends on in the trained {NAMES[main]}, on a slice of a test person.",
         f"{int((influence > 0).sum())} of {past} past cells influence the cell; no later cell does.",
     ))  # fmt: skip
+    display(figures.paragraphs(draw.reach_in_words(influence, cell)))
 
 # %% [markdown]
-# **Next:** notebook 4 draws new brains, and says how good everything is.
+# **Next:** notebook 4 says how good everything is, and shows what the prior, where there is one, draws.

@@ -421,7 +421,7 @@ if prior is not None:
 # distance at 64 pixels), and the same is done for the test people's slices, which go through the same decoder first. A
 # sample **failed** where it lies farther from every training slice than any test slice does.
 #
-# *What to look for.* What the failed ones (in red), if there are any, have in common: heads that run out of the
+# *What to look for.* What the failed ones (in orange), if there are any, have in common: heads that run out of the
 # picture, one texture everywhere, no head. One unlikely code early in the grid can mislead all that follow. A model can
 # also fail in ways that this rule does not see: it finds what is unlike everything, not what is wrong in detail.
 
@@ -436,7 +436,7 @@ if prior is not None:
             images[farthest], slices.images[train[near["pixel_index"][farthest]]], titles, failed[farthest], False
         ),
         f"The {len(farthest)} samples of {len(images)} that lie farthest from any training slice, and the training "
-        f"slice nearest to each. Red: farther than any test slice, over {about_failed['limit']:.1f}.",
+        f"slice nearest to each. Orange: farther than any test slice, over {about_failed['limit']:.1f}.",
         f"{len(farthest)} samples over their nearest training slices, {failed[farthest].sum()} of them failed.",
     ))  # fmt: skip
     display(figures.paragraphs(about_failed["sentence"]))
@@ -467,7 +467,7 @@ if prior is not None:
         study, "nearest",
         draw_samples.neighbours(images[shown], slices.images[train[index[shown]]], titles, suspects[shown]),
         "The samples that lie nearest to a training slice, that slice, and the difference. Above: distance by pixels "
-        "and by codes. " + (f"Red: {suspects[shown].sum()} of the {suspects.sum()} suspects." if suspects.any()
+        "and by codes. " + (f"Orange: {suspects[shown].sum()} of the {suspects.sum()} suspects." if suspects.any()
                             else "None is a suspect."),
         f"{len(shown)} samples, their nearest training slices and the differences; {suspects[shown].sum()} suspects.",
     ))  # fmt: skip
@@ -536,7 +536,7 @@ if prior is not None:
     display(figures.show(
         study, "temperature", draw_samples.temperature(heated, real, memory["chance"]),
         f"What the temperature does to {heated[0]['count']} samples (the first two with grain). Green: real slices. "
-        "Red: the suspects that chance allows.",
+        "Orange: the suspects that chance allows.",
         "; ".join(f"T {row['temperature']:g}: AUC {row['auc']:.2f}, pairs {row['pair_ms_ssim']:.2f}" for row in heated),
     ))  # fmt: skip
     display(figures.table(

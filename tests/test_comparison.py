@@ -137,9 +137,13 @@ def test_only_reports_on_the_same_data_share_axes(reports):
     found, _ = comparison.read(reports)
     groups = comparison.groups(found)
     assert [[report.name for report in group] for _, group in groups] == [["mine & <more>", "one"], ["two"]]
-    figure = draw.rate_distortion(groups, found, {groups[1][0]: [("published", 0.1, 0.7)]})
-    marks = [{line.get_marker() for line in axes.lines} for axes in figure.axes]
-    assert len(marks) == 4 and ["x" in mark for mark in marks] == [False, False, True, False]
+    figure = draw.rate_distortion(groups, found, {groups[1][0]: [("published", 0.39, 0.8)]})
+    marks = [[line.get_marker() for line in axes.lines if len(line.get_xdata())] for axes in figure.axes]
+    assert [mark.count("x") for mark in marks] == [0, 0, 1, 0]
+    assert [mark.count("^") for mark in marks] == [1, 1, 1, 1], "two reports' codec at one setting is one mark"
+    figure.draw_without_rendering()
+    (name,) = figure.axes[2].texts
+    assert not name.get_window_extent().contains(*figure.axes[2].transData.transform((0.4, 0.8))), "WebP is beside it"
 
 
 def test_minutes_count_compared_priors():

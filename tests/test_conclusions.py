@@ -3,6 +3,7 @@
 import copy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from vq_lib import baselines, conclusions, recipe
@@ -207,6 +208,38 @@ def test_the_summary_has_the_headline_figures(told, tmp_path):
     without = {**FOUND, "metrics": metrics()}
     del without["metrics"]["samples"]["failed_fraction"]
     assert "failed" not in dict(conclusions.summary(recipe.load(path), without))["Samples"]
+
+
+def test_what_the_curves_did_is_said():
+    history = {name: np.array(values) for name, values in {
+        "loss": [4.0, 2.0, 0.9], "val_loss": [3.0, 2.0, 1.0], "val_ssim": [0.5, 0.8, 0.81]}.items()}  # fmt: skip
+    cosine, constant = (SimpleNamespace(epochs=3, schedule=name) for name in ("cosine", "constant"))
+    text = conclusions.learning(history, cosine)
+    assert text.startswith("Validation loss falls in every epoch, to 1.0000; training loss (the mean over that epoch) ")
+    assert "is 10.0% below it. SSIM goes from 0.500 after the first epoch to 0.810; the last epoch changes" in text
+    assert "by +0.0100. The learning rate is then 0" in text
+    assert "learning rate" not in conclusions.learning(history, constant) and "ended" not in text
+    short = conclusions.learning(history, SimpleNamespace(epochs=9, schedule="cosine"), "the budget of 2 minutes")
+    assert "after 3 of 9 epochs (the budget of 2 minutes), while validation loss still fell: by 50.0%" in short
+    bumpy = {**history, "val_loss": np.array([1.5, 2.0, 1.0]), "val_ssim": np.array([0.5, 0.8, 0.80001])}
+    text = conclusions.learning(bumpy, cosine)
+    assert "lowest after the last epoch, at 1.0000" in text and "changes it by less than 0.0001." in text
+
+
+def test_a_prior_that_turns_is_said_to_turn_in_bits():
+    history = {"loss": np.log(2) * np.array([4.0, 2.2, 2.1]), "val_loss": np.log(2) * np.array([4.0, 2.5, 2.8])}
+    settings = SimpleNamespace(epochs=3, schedule="cosine", dropout=0.3)
+    assert conclusions.learning(history, settings) == (
+        "Validation loss is lowest after epoch 2 of 3, at 2.50 bits per code, and that model is kept. By the end it "
+        "has risen by 12.0%; training loss (the mean over that epoch, with dropout) is 25.0% below it."
+    )
+    settings.epochs = 9
+    stopped = conclusions.learning(history, settings, "no better val_loss for 1 epochs")
+    assert stopped.endswith("The training ended after 3 of 9 epochs (no better val_loss for 1 epochs).")
+    one = {name: values[:1] for name, values in history.items()}
+    assert conclusions.learning(one, settings).startswith(
+        "Validation loss is lowest after the last epoch, at 4.00 bits"
+    )
 
 
 def test_what_an_earlier_recipe_left_is_not_read(tmp_path):

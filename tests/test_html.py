@@ -6,6 +6,7 @@ import shutil
 import bs4
 import nbformat
 import pytest
+from conftest import REPOSITORY
 
 from vq_lib import html as report_html
 
@@ -54,6 +55,23 @@ def test_structure(soup):
     assert {link["href"] for link in soup.select("nav .level-4 a")} <= {f"#{heading['id']}" for heading in soup("h4")}
     assert len(soup.select("nav.sidebar .level-4")) == len(soup("h4")) > 2
     assert str(soup).count("Settings of this run") == 0 and len(soup.select("details.settings table")) == 1
+
+
+def test_every_section_of_the_notebooks_is_there(soup):
+    cells = [cell for path in (REPOSITORY / "notebooks").glob("*.ipynb") for cell in nbformat.read(path, 4).cells]
+    texts = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    headings = re.findall("^#+ ", texts, re.M)
+    assert len(headings) == len(soup.main.find_all(re.compile("^h[2-6]$"))) > 40
+
+
+def test_a_text_whose_code_showed_nothing_is_left_out():
+    text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    shown = [nbformat.v4.new_output("stream", text="a figure")]
+    title, found, empty, said = text("# Title"), text("## Found"), text("## Empty"), text("No code")
+    setup, figure, nothing = code("import x"), code("draw()", outputs=shown), code("if trained: draw()")
+    cells = [title, setup, found, nothing, figure, empty, nothing, nothing, said, empty, nothing]
+    assert report_html._with_findings(cells) == [title, setup, found, nothing, figure, said]
+    assert report_html._with_findings([setup]) == [setup]
 
 
 def test_the_keyboard_reaches_what_scrolls(soup):

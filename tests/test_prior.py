@@ -7,7 +7,7 @@ from keras import ops
 from layer_checks import array, check_layer, gradients
 
 from vq_lib import ladder, priors, recipe, stages
-from vq_lib.figures.prior import fields, seen
+from vq_lib.figures.prior import fields, reach_in_words, seen
 from vq_lib.gated import GatedBlock
 from vq_lib.masked import MaskedCodeConv, MaskedConv2D
 from vq_lib.pixelcnn import MaskedResidualBlock
@@ -267,8 +267,15 @@ def test_changed_codes_show_what_gradients_show():
 
 
 def test_the_receptive_field_figure_has_a_blind_spot_and_two_cures():
-    found = {name: (field > 0).sum() for name, field in fields(11, (8, 5), blocks=2).items()}
+    seen_by = fields(11, (8, 5), blocks=2)
+    found = {name: (field > 0).sum() for name, field in seen_by.items()}
     assert found["pixelcnn"] < found["gated"] < found["snail"] == 8 * 11 + 5
+    # A window of 5 reaches 2 cells, and two blocks 1 each: 4 rows of 4 + 1 + 4 cells, and 4 cells to the left.
+    assert reach_in_words(seen_by["gated"], (8, 5)).startswith(
+        "40 of 93 past cells (43%) influence the cell. They lie no more than 4 of the 8 rows above it"
+    )
+    assert reach_in_words(seen_by["snail"], (8, 5)).startswith("All 93 past cells")
+    assert reach_in_words(np.zeros((3, 3)), (2, 1)).startswith("0 of 7 past cells (0%)")
 
 
 def test_code_lengths_are_the_cross_entropy():

@@ -1,4 +1,4 @@
-"""What notebook 02 says in words follows from recipe and codes."""
+"""What notebook 02 says in words, and in colours, follows from recipe and codes."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,9 @@ def test_a_quantiser_without_codebook_is_not_given_one():
     )
 
 
-def test_a_frame_of_codes_is_explained_where_there_is_one():
-    codes = np.full((2, 9, 9), 4)
-    background = np.ones_like(codes, bool)
-    background[:, 4, 4] = False
-    assert words.frame_in_words(codes, background, "centred") == ""
-    codes[:, [0, -1]], codes[:, :, [0, -1]] = 1, 2
-    text = words.frame_in_words(codes, background, "centred")
-    assert "100% of the background" in text and "(2 codes)" in text and "mid grey" in text
-    assert "but not so in later layers" in words.frame_in_words(codes, background, "zero")
-    assert words.frame_in_words(codes, np.zeros_like(background), "zero") == ""
+def test_codes_are_ranked_by_the_grey_level_of_their_cells():
+    images = np.zeros((1, 4, 6, 2), np.uint8)  # two channels, and 2 by 3 cells of 2 by 2 pixels
+    images[0, :2, 2:4], images[0, 2:, :2, 0], images[0, 2:, 4:] = 90, 100, 200
+    codes = np.array([[[5, 2, 5], [3, 5, 0]]])  # 2 has 90, 3 has 50 (its other channel is black), 0 has 200
+    np.testing.assert_allclose(words.brightness_ranks(images, codes, 7), [1, 0, 2 / 3, 1 / 3, 0, 0, 0])
+    assert words.brightness_ranks(images, np.full_like(codes, 1), 2).tolist() == [0, 0]

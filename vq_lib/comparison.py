@@ -153,9 +153,9 @@ def page(folder: Path = REPORTS) -> str:
         add("rate-distortion", draw.rate_distortion(groups(reports), reports, _crosses(folder, systems)),
             "SSIM and foreground SSIM on test people, over bits per pixel; a row for each data set, since only within "
             "one are scores comparable. A line joins a report's two rates: fixed-length codes (dot) and the prior's "
-            "code length (star). Open marks: image codecs at the setting nearest the rate of the report of the same "
-            "colour, on its slices, without the container's bytes. Crosses: what published systems reported of other "
-            "splits of such data.",
+            "code length (star). Open marks: image codecs on the same slices, at the settings nearest the reports' "
+            "rates, without the container's bytes. Crosses: what published systems reported of other splits of such "
+            "data.",
             "; ".join(f"{r.name}: SSIM {r.vqvae['ssim']['mean']:.3f} at {min(r.rates):.2f} bits per pixel"
                       for r in reports))  # fmt: skip
         add("training", draw.training(reports, LEVEL),

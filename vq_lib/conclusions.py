@@ -130,6 +130,42 @@ def codebook(vqvae: dict, size: int) -> str:
     )
 
 
+def learning(history: dict[str, np.ndarray], settings, stopped: str = "") -> str:
+    """What the curves of a training show, in sentences.
+
+    Args:
+        history: the columns of `history.csv`, `{name: (epochs,)}`; a prior's losses are in nats, and said in bits.
+        settings: the recipe's section. stopped: why the training ended before its plan, "" where it did not.
+    """
+    loss, held, prior = history["loss"], history["val_loss"], "val_ssim" not in history
+    done, best = len(held), int(np.argmin(held))
+    value = f"{held[best] / np.log(2):.2f} bits per code" if prior else f"{held[best]:.4f}"
+    average = "the mean over that epoch" + ", with dropout" * bool(getattr(settings, "dropout", 0))
+    last = loss[-1] / held[-1] - 1
+    beside = f"training loss ({average}) is {abs(last):.1%} {'below' if last < 0 else 'above'} it"
+    if best < done - 1:
+        text = (
+            f"Validation loss is lowest after epoch {best + 1} of {done}, at {value}, and that model is kept. By the "
+            f"end it has risen by {held[-1] / held[best] - 1:.1%}; {beside}."
+        )
+    elif done > 1 and (np.diff(held) < 0).all():
+        text = f"Validation loss falls in every epoch, to {value}; {beside}."
+    else:
+        text = f"Validation loss is lowest after the last epoch, at {value}; {beside}."
+    if not prior and done > 1:
+        first, before, end = history["val_ssim"][[0, -2, -1]]
+        step = f"{end - before:+.4f}" if abs(end - before) >= 5e-5 else "less than 0.0001"
+        text += f" SSIM goes from {first:.3f} after the first epoch to {end:.3f}; the last epoch changes it by {step}."
+    if done < settings.epochs:
+        text += f" The training ended after {done} of {settings.epochs} epochs" + f" ({stopped})" * bool(stopped)
+        improved = 0 < best == done - 1
+        return text + (f", while validation loss still fell: by {1 - held[-1] / held[-2]:.1%} in the last." if improved
+                       else ".")  # fmt: skip
+    if settings.schedule == "cosine" and best == done - 1:
+        text += " The learning rate is then 0, so that a flat end is no proof that the training was long enough."
+    return text
+
+
 def documents(study) -> Found:
     """`metrics.json` and the documents beside it, `{name: document}`; {} for what the report has none of."""
     found = {"metrics": files.read_json(study.metrics, "notebook 04")}

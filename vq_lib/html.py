@@ -50,7 +50,8 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
     settings = abstract = ""
     for number, notebook in enumerate(executed, 1):
         # papermill puts the values of this run into a cell of its own after the one with the defaults.
-        notebook.cells = [cell for cell in notebook.cells if "parameters" not in cell.metadata.get("tags", [])]
+        found = _with_findings(notebook.cells)
+        notebook.cells = [cell for cell in found if "parameters" not in cell.metadata.get("tags", [])]
         for cell in notebook.cells:
             if "injected-parameters" in cell.metadata.get("tags", []):
                 values = {
@@ -93,6 +94,17 @@ def render(study: Study, notebooks: Sequence[Path]) -> str:
     }})  # fmt: skip
     text = text.replace("<pre>", '<pre tabindex="0">')  # long lines of code scroll, by keyboard too
     return _without_this_machine(re.sub(r"[ \t]+\n", "\n", text), study)
+
+
+def _with_findings(cells):
+    """The cells without each text whose code showed nothing, such as what is said of a prior that a recipe has not."""
+    starts = [place for place, cell in enumerate(cells) if place and cell.cell_type == "markdown"]
+    kept = []
+    for start, end in zip([0, *starts], [*starts, len(cells)], strict=True):
+        code = [cell for cell in cells[start:end] if cell.cell_type == "code"]
+        if not start or not code or any(cell.outputs for cell in code):
+            kept += cells[start:end]
+    return kept
 
 
 def _quieten(cell):

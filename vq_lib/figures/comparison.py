@@ -35,13 +35,14 @@ def rate_distortion(groups, reports, systems):
     figure, rows = figures.new(9.2, 3 * len(groups) + 0.8, rows=len(groups), columns=2, sharex="row", squeeze=False)
     for (data, group), both in zip(groups, rows, strict=True):
         for axes, score, title in zip(both, ("ssim", "ssim_foreground"), ("SSIM", "foreground SSIM"), strict=True):
+            _codecs(axes, group, score)
             for report in group:
                 _two_rates(axes, report, score, _look(reports.index(report)))
             axes.set_title(f"{data}: {title}", fontsize=10)
             axes.set(xlabel="bits per pixel", xlim=(0, None))
         for name, rate, ssim in systems.get(data, []):
             both[0].plot(rate, ssim, "x", color="#333333")
-            both[0].annotate(name, (rate, ssim), (6, -3), textcoords="offset points", fontsize=7)
+            both[0].annotate(name, (rate, ssim), (-3, -5), textcoords="offset points", fontsize=7, va="top")
     for number, report in enumerate(reports):
         rows[0, 0].plot([], [], label=report.name, **_look(number))
     for codec, marker in CODECS.items():
@@ -50,17 +51,23 @@ def rate_distortion(groups, reports, systems):
     return figure
 
 
+def _codecs(axes, group, score):
+    """The codecs on a group's slices, a mark for each setting, though it may be the nearest to two reports' rates."""
+    found = {
+        (name, codec.get("bits_per_pixel_payload", codec["bits_per_pixel"]), codec[score])
+        for report in group for name, codec in report.metrics.get("baselines", {}).items() if "bits_per_pixel" in codec
+    }  # fmt: skip
+    for name, rate, value in sorted(found):
+        axes.plot(rate, value, CODECS[name], mfc="none", ms=5, color=COLOURS["baseline"], zorder=3)
+
+
 def _two_rates(axes, report, score, look):
-    """A report's points at its fixed and its prior's rate, joined, and the codecs on its slices, of its colour."""
+    """A report's points at its fixed and its prior's rate, joined."""
     value = report.vqvae[score]
     for rate, marker in zip(report.rates, "o*", strict=False):
         axes.errorbar(rate, value["mean"], [[value["mean"] - value["low"]], [value["high"] - value["mean"]]],
                       fmt=marker, ms=11 if marker == "*" else 6, color=look["color"], lw=1)  # fmt: skip
     axes.plot(report.rates, [value["mean"]] * len(report.rates), **look)
-    for name, codec in report.metrics.get("baselines", {}).items():
-        if "bits_per_pixel" in codec:
-            rate = codec.get("bits_per_pixel_payload", codec["bits_per_pixel"])
-            axes.plot(rate, codec[score], CODECS[name], mfc="none", ms=5, color=look["color"])
 
 
 def training(reports, level):

@@ -34,7 +34,7 @@ def neighbours(samples, training, titles, marked, difference=True, across=7):
     """Samples over their nearest training slices and the difference of the two, in as many bands as it takes.
 
     Args:
-        samples, training: uint8 (n, H, W, C). titles: (n,) str. marked: bool (n,), which titles are red.
+        samples, training: uint8 (n, H, W, C). titles: (n,) str. marked: bool (n,), which titles are orange.
     """
     across, each = min(across, len(samples)), 3 if difference else 2
     bands = -(-len(samples) // across)

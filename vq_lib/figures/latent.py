@@ -48,7 +48,9 @@ def usage(latent, tissues):
     share = latent["by_tissue"][:, few] / np.maximum(latent["by_tissue"][:, few].sum(axis=0), 1)
     share = share[:, np.lexsort((-share.max(axis=0), share.argmax(axis=0)))]
     tissue.stackplot(np.arange(1, len(few) + 1), share, colors=colours, labels=tissues, step="mid", lw=0)
-    tissue.set(title="Tissue under each code", xlabel="codes, by tissue", ylim=(0, 1), xlim=(1, max(len(few), 2)))
+    tissue.set(title="Tissue under each code", xlabel="codes, by tissue", ylabel="share of the code's cells",
+               ylim=(0, 1), xlim=(1, max(len(few), 2)))  # fmt: skip
+    tissue.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = tissue.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, loc="outside lower left", ncols=len(labels))
     places, cells = latent["positions"], latent["by_position"][:, few].T
@@ -57,10 +59,10 @@ def usage(latent, tissues):
     picture = position.imshow(share, cmap="magma", aspect="auto", vmin=0, vmax=max(np.quantile(share, 0.995), 2),
                               extent=(places[0] - 0.5, places[-1] + 0.5, len(few) + 0.5, 0.5))  # fmt: skip
     figure.colorbar(picture, ax=position, label="use (1: even)")
-    position.set(title="Where in the head", xlabel="slice position", ylabel="codes, from low to high")
+    position.set(title="Where in the head", xlabel="slice position", ylabel="codes, by their mean position")
     position.grid(False)
     spread.barh(tissues, [_perplexity(row) for row in latent["by_tissue"]], color=colours, height=0.65)
-    spread.set(title="Perplexity in each", xlabel="codes in even use", yticks=[])  # colours are named by the legend
+    spread.set(title="Perplexity by tissue", xlabel="codes in even use", yticks=[])  # colours are named by the legend
     spread.grid(axis="y", visible=False)
     spread.invert_yaxis()
     return figure

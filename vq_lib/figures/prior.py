@@ -8,6 +8,7 @@ from vq_lib.figures import COLOURS
 from vq_lib.ladder import overfitted
 from vq_lib.names import NAMES
 
+MARKS = {"train": ("|", "training people"), "validation": ("x", "validation people"), "test": ("o", "test people")}
 SHADES = {"pixelcnn": COLOURS["model"], "gated": COLOURS["test"], "snail": COLOURS["other"]}
 
 
@@ -34,33 +35,35 @@ def curves(histories, position_unigram):
 
 
 def ladder(baselines, models):
-    """Bits per code: the baselines on test people, and each prior on all three splits.
+    """Bits per code: baselines and priors on test people, and enlarged beside them each prior on all three splits.
 
     Args:
         baselines: `{rung: bits}`, as `ladder.ladder` gives them.
         models: `{prior: {"train", "validation", "test"}}`, in bits per code.
     """
-    figure, axes = figures.new(7, 2.5 + 0.4 * len(models))
+    figure, (axes, near) = figures.new(9, 2 + 0.4 * len(models), columns=2, width_ratios=(3, 2), sharey=True)
     names = [
         *(rung.replace("_", " ").replace("markov", "Markov") for rung in baselines),
         *(NAMES[name] for name in models),
     ]
     values = [*baselines.values(), *(bits["test"] for bits in models.values())]
     colours = [COLOURS["baseline"]] * len(baselines) + [SHADES[name] for name in models]
-    bars = axes.barh(names, values, color=colours, height=0.65)
-    # A mark may lie at the end of its bar: the number stands beyond both.
-    ends = values[: len(baselines)] + [max(bits.values()) for bits in models.values()]
-    for bar, value, end in zip(bars, values, ends, strict=True):
-        axes.annotate(f"{value:.2f}", (end, bar.get_y() + bar.get_height() / 2), (8, 0), textcoords="offset points",
-                      va="center")  # fmt: skip
-    for split, marker, who in (("train", "|", "training people"), ("validation", "x", "validation people")):
-        bits = [bits[split] for bits in models.values()]
-        places = len(baselines) + np.arange(len(models))
-        axes.plot(bits, places, marker, color=COLOURS["validation"], ms=9, mew=2, ls="", label=who)
+    axes.bar_label(axes.barh(names, values, color=colours, height=0.65), fmt=" %.2f")
+    for marker, who in MARKS.values():
+        near.plot([], [], marker, color=COLOURS["baseline"], ms=9, mew=2, label=who)
+    for place, (name, bits) in enumerate(models.items(), len(baselines)):
+        near.hlines(place, min(bits.values()), max(bits.values()), color=SHADES[name], lw=1)
+        for split, (marker, _) in MARKS.items():
+            near.plot(bits[split], place, marker, color=SHADES[name], ms=9, mew=2)
+    near.legend(loc="upper center", title="the priors, enlarged")  # the baselines' rows are empty here
     axes.invert_yaxis()
-    axes.set(xlabel="bits per code (lower is better)", xlim=(0, max(values) * 1.12))
-    axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper right", ncols=2, title="bars: test people; marks, for the priors:")
+    axes.set(xlabel="bits per code of test people (lower is better)", xlim=(0, max(values) * 1.12))
+    near.set(xlabel="bits per code")
+    near.margins(x=0.12)
+    near.tick_params(left=False)
+    near.spines["left"].set_visible(False)
+    for panel in (axes, near):
+        panel.grid(axis="y", visible=False)
     return figure
 
 
@@ -186,6 +189,23 @@ def influence_panels(influence, cell):
     return figure
 
 
+def reach_in_words(influence, cell):
+    """How much of the past one cell's prediction depends on, and what is out of its reach, in sentences.
+
+    Args:
+        influence: float (h, w), see `seen`. cell: its (row, column).
+    """
+    seen, (row, column) = influence > 0, cell
+    count, past = int(seen.sum()), row * influence.shape[1] + column
+    if count == past:
+        return f"All {past} past cells influence the cell: nothing is out of its reach."
+    reach = row - np.flatnonzero(seen.any(axis=1)).min(initial=row)
+    return (
+        f"{count} of {past} past cells ({count / past:.0%}) influence the cell. They lie no more than {reach} of the "
+        f"{row} rows above it: of this slice's outline further away it knows only what the codes between carry on."
+    )
+
+
 def _kinds(axes, influence, cell):
     from matplotlib.colors import ListedColormap
 
@@ -224,5 +244,5 @@ def bits_maps(unigram, models):
         figures.bare(axes)
     panels[1, 0].set_visible(False)
     figure.colorbar(bits, ax=panels[0], label="bits per code", shrink=0.85)
-    figure.colorbar(saved, ax=panels[1], label="saved over the unigram", shrink=0.85)
+    figure.colorbar(saved, ax=panels[1], label="bits per code saved", shrink=0.85)
     return figure

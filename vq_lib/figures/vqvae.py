@@ -62,71 +62,59 @@ def start_in_words(settings):
     return f"Here the codebook starts {start[settings.start]}, and {restart}"
 
 
-def frame_in_words(codes, background, normalise):
-    """Why background has other codes at the edge of the image, in words; "" where it has not.
+def brightness_ranks(images, codes, size):
+    """Where each code stands between the darkest, 0, and the brightest, 1: float (size,), 0 for one that is not used.
 
-    A cell at the edge sees the zeros that convolutions pad with.
+    The codes that are used are ranked by the mean grey level of their cells.
 
     Args:
-        codes: int (n, h, w). background: bool, as `codes`. normalise: as in the recipe.
+        images: uint8 (n, H, W, C). codes: int (n, h, w), below `size`. size: K, the number of codes.
     """
-    edge, inner = np.ones(codes.shape[1:], bool), np.zeros(codes.shape[1:], bool)
-    edge[1:-1, 1:-1], inner[3:-3, 3:-3] = False, True
-    outside, inside = codes[background & edge], codes[background & inner]
-    if not outside.size or not inside.size:
-        return ""
-    usual = np.bincount(inside, minlength=codes.max() + 1) >= 0.01 * inside.size
-    strange = outside[~usual[outside]]
-    if strange.size < 0.5 * outside.size:
-        return ""
-    zero = "mid grey (normalise: centred)" if normalise == "centred" else "black, but not so in later layers"
-    return (
-        f"The coloured frame around the codes is no fault: {strange.size / outside.size:.0%} of the background cells "
-        f"at the image's edge have codes that background further inside hardly ever has ({np.unique(strange).size} "
-        f"codes). Beyond the edge a convolution sees zeros, which stand for {zero}, so that the encoder sees something "
-        "else there; the decoder has learned to draw all these codes alike."
-    )
+    n, height, width = codes.shape
+    cells = images.reshape(n, height, images.shape[1] // height, width, -1).mean(axis=(2, 4), dtype=np.float32)
+    counts = np.bincount(codes.ravel(), minlength=size)
+    means = np.bincount(codes.ravel(), cells.ravel(), size) / np.maximum(counts, 1)
+    used, ranks = np.flatnonzero(counts), np.zeros(size)
+    ranks[used[np.argsort(means[used], kind="stable")]] = np.linspace(0, 1, len(used))
+    return ranks
 
 
-def curves(history):
+def curves(history, size):
     """Loss, validation SSIM and codebook use over epochs.
 
     Args:
-        history: the columns of `history.csv`, `{name: (epochs,)}`.
+        history: the columns of `history.csv`, `{name: (epochs,)}`. size: K, the number of codes.
     """
-    figure, (loss, quality, codes) = figures.new(9, 3, columns=3)
+    figure, (loss, quality, codes) = figures.new(9, 3.3, columns=3)
     epochs = history["epoch"]
     marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
-    loss.plot(epochs, history["loss"], color=COLOURS["train"], marker=marker, label="training")
-    loss.plot(epochs, history["val_loss"], color=COLOURS["validation"], marker=marker, label="validation")
+
+    def line(axes, values, label, style="-", colour="validation"):
+        axes.plot(epochs, values, color=COLOURS[colour], ls=style, marker=marker, label=label)
+
+    line(loss, history["loss"], "training", colour="train")
+    line(loss, history["val_loss"], "validation")
     loss.set(title="Loss", yscale="log")
-    quality.plot(epochs, history["val_ssim"], color=COLOURS["validation"], marker=marker, label="whole slice")
-    foreground = history["val_ssim_foreground"]
-    quality.plot(epochs, foreground, color=COLOURS["validation"], ls="--", marker=marker, label="foreground")
+    line(quality, history["val_ssim"], "whole slice")
+    line(quality, history["val_ssim_foreground"], "foreground", "--")
     quality.set(title="Validation SSIM", ylim=(None, 1))
-    codes.plot(epochs, history["val_perplexity"], color=COLOURS["validation"], marker=marker, label="perplexity")
-    codes.set(title="Codes in use (validation)", ylim=(0, None))
-    share = codes.twinx()
-    used = 100 * history["val_usage"]
-    share.plot(epochs, used, color=COLOURS["baseline"], ls=":", marker=marker, label="used at all, %")
-    share.set(ylim=(0, 105))
-    share.grid(False)
-    codes.legend([codes.lines[0], share.lines[0]], ["perplexity (left)", "used at all, % (right)"], loc="lower right")
+    line(codes, history["val_perplexity"], "perplexity")
+    line(codes, size * history["val_usage"], "used at all", ":")
+    codes.set(title=f"Codes in use, of {size}", ylim=(0, None))
     for axes in (loss, quality, codes):
         axes.set_xlabel("epoch")
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    loss.legend()
-    quality.legend(loc="lower right")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9)  # inside it covers curves
     return figure
 
 
-def panels(inputs, codes, outputs, titles, size):
+def panels(inputs, codes, outputs, titles, ranks):
     """Input, codes, reconstruction and error of some slices, one a column; the errors share one scale.
 
     Args:
         inputs: uint8 (n, H, W, C). codes: int (n, h, w). outputs: floats in [0, 1], as `inputs`.
-        titles: n texts. size: K, the number of codes, each with a colour of its own.
+        titles: n texts. ranks: float (K,), see `brightness_ranks`.
     """
     n = len(inputs)
     inputs, error = inputs / 255.0, np.abs(inputs / 255.0 - outputs).mean(axis=-1)
@@ -134,7 +122,7 @@ def panels(inputs, codes, outputs, titles, size):
     figure, axes = figures.new(1.5 * n + 0.4, 6.2, rows=4, columns=n, squeeze=False)
     for i in range(n):
         figures.image(axes[0, i], inputs[i], 1)
-        axes[1, i].imshow(codes[i], cmap="nipy_spectral", vmin=0, vmax=size - 1)
+        axes[1, i].imshow(ranks[codes[i]], cmap="viridis", vmin=0, vmax=1)
         figures.image(axes[2, i], outputs[i], 1)
         axes[3, i].imshow(error[i], cmap="inferno", vmin=0, vmax=limit)
         axes[0, i].set_title(titles[i], fontsize=8)
