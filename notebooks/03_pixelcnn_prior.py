@@ -62,7 +62,7 @@ figures.settings(study)
 # $\tanh(a) \odot \sigma(b)$.
 # * **PixelSNAIL** (Chen et al. 2017, [arXiv 1712.09763](https://arxiv.org/abs/1712.09763)): masked convolutions for
 # what is near, and attention over all earlier cells for what is far,
-# $\sum_{j \le i} \operatorname{softmax}_j(q_i \cdot k_j / \sqrt d)\, v_j$.
+# $\sum_{j < i} \operatorname{softmax}_j(q_i \cdot k_j / \sqrt d)\, v_j$.
 #
 # The recipe says which is trained (`prior.name`), and with which others it is compared (`prior.compare`).
 #
