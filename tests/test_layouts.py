@@ -282,6 +282,23 @@ def test_a_volume_is_the_same_however_it_is_stored(tmp_path):
         np.testing.assert_array_equal(pictures[0], other)
 
 
+@pytest.mark.parametrize("kind", ["nii", "hdr/img"])
+def test_other_voxels_are_other_data(study, tmp_path, kind):
+    suffix, write = VOLUMES[kind]
+    for person in range(4):
+        folder = tmp_path / "data" / f"sub-{person}"
+        folder.mkdir(parents=True)
+        write(folder / f"t1{suffix}", head(seed=person))
+    mine = study(tmp_path / "data", "size: 48, slices: 2")
+    made, signature = datasets.load(mine), datasets.check(mine)
+    header = (folder / f"t1{suffix}").stat()
+    write(folder / f"t1{suffix}", head(seed=9))
+    if kind == "hdr/img":  # the header stays as it was
+        os.utime(folder / "t1.hdr", ns=(header.st_atime_ns, header.st_mtime_ns))
+    assert datasets.check(mine) != signature
+    assert datasets.load(mine).fingerprint != made.fingerprint
+
+
 def test_voxels_that_are_not_cubes_keep_the_shape(tmp_path):
     nibabel.save(nibabel.Nifti1Image(head()[:, ::2], np.diag([1.0, 2, 1, 1])), tmp_path / "a.nii")
     image = next(voxels.pictures(str(tmp_path / "a.nii"), 1, (0.4, 0.6)))

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +72,10 @@ def survey(study: Study) -> Survey:
     findings.append(checks.finding(
         "masks left out", "note" if layout == "oasis" else "warning", masks,
         "Files left out because their names say that they are masks"))  # fmt: skip
-    states = [(file.name, file.size, file.time) for file in dict.fromkeys(row.file for row in listing.rows)]
+    read = list(dict.fromkeys(row.file for row in listing.rows))
+    headers = {file.name[:-4] for file in read if file.name.lower().endswith(".hdr")}  # their voxels lie in an .img
+    read += [file for file in files if file.name[:-4] in headers and file.name.lower().endswith(".img")]
+    states = [(file.name, file.size, file.time) for file in read]
     states += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tables]
     return Survey(layout, listing.rows, listing.identity, about, findings, broken,
                   f"{layout}:{digest([section, states])}")  # fmt: skip
@@ -149,4 +153,4 @@ def _image(path, **options):
 
 def _volume(path, count, span):
     for image in voxels.pictures(path, count, span):
-        yield image, "volume", False, 0
+        yield image, "volume", False, zlib.crc32(image.tobytes())
