@@ -11,8 +11,9 @@ from conftest import TINY, vq_lib
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from vq_lib import cli, commands, vqvae
+from vq_lib import cli, commands, pipeline, vqvae
 from vq_lib.errors import UserError
+from vq_lib.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,29 @@ def test_models_of_another_report_are_refused(tiny, folder, tmp_path):
     assert done.returncode == 2 and f"those of the report {tiny.name!r}" in done.stderr, done.stderr
     (copy / "metrics.json").unlink()
     assert vq_lib("score", "--report", copy, folder).returncode == 0
+
+
+def test_vqvae_and_prior_are_of_one_training(tiny, tmp_path, monkeypatch):
+    """While notebook 02 has trained anew and notebook 03 has not, `run/` holds half of two reports."""
+    copy = shutil.copytree(tiny, tmp_path / tiny.name)
+    monkeypatch.setattr(commands, "_model", lambda path, kind: path.relative_to(copy).as_posix())
+    asked = cli.parser().parse_args(["generate", "--report", str(copy)])
+    assert commands._models(asked, prior=True) == ["run/vqvae/model.keras", "run/prior/model.keras"]
+    summary = copy / "run" / "vqvae" / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "key": "that of another training"}))
+    assert commands._models(asked, prior=True) == ["models/vqvae.keras", "models/prior.keras"]
+    assert commands._models(asked) == ("run/vqvae/model.keras", None)
+    (copy / "models" / "vqvae.keras").unlink()
+    with pytest.raises(UserError, match="has no trained prior yet"):
+        commands._models(asked, prior=True)
+
+
+def test_a_report_without_prior_publishes_none(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / tiny.name)
+    assert (copy / "models" / "prior.keras").exists() and (copy / "history-prior.csv").exists()
+    pipeline.publish(Study(copy, overrides="prior=null"))
+    assert sorted(path.name for path in copy.glob("models/*.keras")) == ["vqvae.keras"]
+    assert sorted(path.name for path in copy.glob("history-*")) == ["history-vqvae.csv"]
 
 
 def test_an_unconditioned_prior_knows_no_labels():

@@ -1,5 +1,6 @@
 """What `vq-lib reconstruct`, `generate` and `score` do: use trained models on files, without training or a notebook."""
 
+import contextlib
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from vq_lib import figures, files
 from vq_lib.data import folders, reading
 from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
+from vq_lib.pipeline import PLAN
 from vq_lib.study import Study
 
 RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
@@ -44,24 +46,47 @@ def _models(args, prior=False):
     """The VQ-VAE, and the prior where it is asked for, that `--report` or `--model` and `--prior` name."""
     if args.model:
         return _model(args.model, "VQ-VAE"), _model(args.prior, "prior") if prior else None
-    study = Study(args.report)
-    found = []
-    for name, stage, kind in (("vqvae", study.vqvae, "VQ-VAE"), ("prior", study.prior, "prior"))[: 2 if prior else 1]:
-        # A model that was just trained comes before the published one of the same report.
-        places = ((stage / "model.keras", study.run), (study.models / f"{name}.keras", study.published))
-        path, beside = next(((place, folder) for place, folder in places if place.is_file()), (None, study.run))
-        if path is None:
-            raise UserError(
-                f"The report {study.name!r} has no trained {kind} yet: run 'make report REPORT={study.name}' first."
-            )
-        other = files.made_for(beside / "metrics.json")
-        if other not in ("", study.name):
-            raise UserError(
-                f"The models in {study.folder} are those of the report {other!r}: 'make report REPORT={study.name}' "
-                "makes its own."
-            )
-        found.append(_model(path, kind))
+    study, kinds = Study(args.report), ("VQ-VAE", "prior") if prior else ("VQ-VAE",)
+    # Models that were just trained come before the published ones of the same report, but both or neither.
+    places = {
+        study.run: [study.vqvae / "model.keras", study.prior / "model.keras"][: len(kinds)],
+        study.published: [study.models / "vqvae.keras", study.models / "prior.keras"][: len(kinds)],
+    }
+    for folder, paths in places.items():
+        if all(map(Path.is_file, paths)) and (folder == study.published or not prior or _belong_together(study)):
+            break
+    else:
+        kind = kinds[-1] if any(paths[0].is_file() for paths in places.values()) else kinds[0]
+        raise UserError(
+            f"The report {study.name!r} has no trained {kind} yet: run 'make report REPORT={study.name}' first."
+        )
+    other = files.made_for(folder / "metrics.json")
+    if other not in ("", study.name):
+        raise UserError(
+            f"The models in {study.folder} are those of the report {other!r}: 'make report REPORT={study.name}' "
+            "makes its own."
+        )
+    found = [_model(path, kind) for path, kind in zip(paths, kinds, strict=True)]
     return found if prior else (found[0], None)
+
+
+def _belong_together(study):
+    """Whether the prior in `run/` was trained on the codes of the VQ-VAE there: not so while a report is built anew.
+
+    Its key follows from the VQ-VAE's and from the recipe, with or without the changes of the last `vq-lib report`.
+    """
+    _keras()
+    from vq_lib import stages
+
+    changes = [""]
+    with contextlib.suppress(UserError):
+        changes.append(files.read_json(study.run / PLAN, "'vq-lib report'")["overrides"])
+    for overrides in changes:
+        with contextlib.suppress(UserError):
+            vqvae = files.read_json(study.vqvae / "summary.json", "notebook 02")
+            if stages.load_prior(Study(study.folder, overrides=overrides), vqvae)[0] is not None:
+                return True
+    return False
 
 
 def _read(paths, model):

@@ -189,8 +189,12 @@ def publish(study: Study) -> bool:
     news = False
     copies = {source: study.published / source.name for source in (study.html, study.metrics)}
     for stage in (study.vqvae, study.prior):
-        copies[stage / "model.keras"] = study.models / f"{stage.name}.keras"
-        copies[stage / "history.csv"] = study.published / f"history-{stage.name}.csv"
+        model, history = study.models / f"{stage.name}.keras", study.published / f"history-{stage.name}.csv"
+        if getattr(study.recipe, stage.name) is None:  # a prior of before, which knows the codes of another VQ-VAE
+            model.unlink(missing_ok=True)
+            history.unlink(missing_ok=True)
+        else:
+            copies |= {stage / "model.keras": model, stage / "history.csv": history}
     for source, target in copies.items():
         if source.exists() and not (target.exists() and filecmp.cmp(source, target, shallow=False)):
             with whole_file(target) as temporary:
