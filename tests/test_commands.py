@@ -70,6 +70,21 @@ def test_reconstruct_takes_a_folder_and_not_what_it_wrote_there(tiny, folder, tm
     assert scores["ssim"] == pytest.approx(published["vqvae"]["ssim"], abs=1e-6)  # the interval is over people
 
 
+def test_images_of_more_than_8_bits_are_read_as_the_report_read_them(tiny, folder, tmp_path):
+    """Levels from 0 to 4080 in 16 bits, of which `data.white` says that 4095 is white."""
+    copy = shutil.copytree(tiny, tmp_path / tiny.name)
+    recipe = copy / "recipe.yaml"
+    recipe.write_text(TINY.replace("size: 32,", "size: 32, white: 4095,"), encoding="utf-8")
+    (tmp_path / "deep").mkdir()
+    for path in folder.glob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 16).save(tmp_path / "deep" / path.name)
+    expected = json.loads((tiny / "metrics.json").read_text())["vqvae"]["ssim"]["mean"]
+    for model in (["--report", str(copy)], ["--model", str(copy / "models" / "vqvae.keras"), "--white", "4095"]):
+        arguments = ["score", *model, str(tmp_path / "deep"), "--json", str(tmp_path / "scores.json")]
+        commands.score(cli.parser().parse_args(arguments))
+        assert json.loads((tmp_path / "scores.json").read_text())["ssim"]["mean"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path):
     pictures = []
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):

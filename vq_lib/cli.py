@@ -99,6 +99,9 @@ def _which_model(command):
     one = command.add_mutually_exclusive_group(required=True)
     one.add_argument("--report", metavar="NAME", help="use the models of this report (a name or a folder)")
     one.add_argument("--model", metavar="FILE", help="use this VQ-VAE, a .keras file")
+    command.add_argument("--white", metavar="LEVEL", type=_number(int, 1, "level"),
+                         help="level of 16-bit images that becomes white (default: the report's data.white, "
+                         "or 65535)")  # fmt: skip
 
 
 def _interrupt(number, frame):

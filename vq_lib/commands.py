@@ -89,17 +89,18 @@ def _belong_together(study):
     return False
 
 
-def _read(paths, model):
-    """The images, uint8 (N, H, W, C), brought to the size and the colours that the model was trained on."""
+def _read(args, paths, model):
+    """The images, uint8 (N, H, W, C), brought to the size, the colours and the levels that the model was trained on."""
     size, _, channels = model.settings["image_shape"]
-    return reading.read_many(paths, size, channels, progress=sys.stderr.isatty())
+    white = args.white or (None if args.model else Study(args.report).recipe.data.white)
+    return reading.read_many(paths, size, channels, white, progress=sys.stderr.isatty())
 
 
-def _quality(paths, model, people):
+def _quality(args, paths, model, people):
     """The reconstructions, `{score: (N,)}`, and their summary as `metrics.json` has it."""
     from vq_lib import metrics
 
-    images = _read(paths, model)
+    images = _read(args, paths, model)
     codes = model.encode(images)
     outputs = model.decode(codes)
     scores = metrics.scores(images, outputs)
@@ -146,7 +147,7 @@ def reconstruct(args: Namespace) -> None:
     if not paths:
         raise UserError(f"{args.images[0]} holds no images but reconstructions.")
     model, _ = _models(args)
-    outputs, scores, summary = _quality(paths, model, _people(paths))
+    outputs, scores, summary = _quality(args, paths, model, _people(paths))
     names = [f"{path.stem}{RECONSTRUCTION}" for path in paths]
     if len(set(names)) < len(names):
         raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
@@ -172,7 +173,7 @@ def score(args: Namespace) -> None:
     paths = _images_in(folder)
     people = _people(paths)
     model, _ = _models(args)
-    _, _, summary = _quality(paths, model, people)
+    _, _, summary = _quality(args, paths, model, people)
     rows = [
         (label, *(f"{summary[key][part]:.{digits}f}" for part in ("mean", "low", "high")))
         for key, label, digits in (
@@ -211,7 +212,7 @@ def generate(args: Namespace) -> None:
         "condition": _condition(prior, args),
     }  # fmt: skip
     if args.complete:
-        known = model.encode(_read([args.complete], model))[0]
+        known = model.encode(_read(args, [args.complete], model))[0]
         given = np.where(_mask(args.mask or "lower", model.grid), sampling.FREE, known)
         codes = sampling.complete(prior, given, args.n, **options)
     else:

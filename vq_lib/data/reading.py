@@ -210,8 +210,10 @@ def read_all(
     return noted, dict(sorted(broken.items()))
 
 
-def read_many(paths: Sequence[str | Path], size: int, channels: int = 1, progress: bool = False) -> np.ndarray:
-    """The images in `paths`, uint8 (n, size, size, channels).
+def read_many(
+    paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False
+) -> np.ndarray:
+    """The images in `paths`, uint8 (n, size, size, channels); see `picture`.
 
     Raises:
         UserError: one cannot be read; the sentence names the first.
@@ -221,7 +223,7 @@ def read_many(paths: Sequence[str | Path], size: int, channels: int = 1, progres
     def put(row, block, _):
         images[row : row + len(block)] = block
 
-    sources = [lambda path=path: [picture(path, channels)] for path in paths]
+    sources = [lambda path=path: [picture(path, channels, white)] for path in paths]
     _, broken = read_all(sources, 1, size, channels, put, progress)
     for number, why in broken.items():
         raise UserError(f"The image {paths[number]} cannot be read: {why}.")
