@@ -1,5 +1,6 @@
 """Files are whole or absent, and only one process holds a lock."""
 
+import os
 import subprocess
 import sys
 import time
@@ -53,6 +54,26 @@ def test_a_folder_that_was_moved_aside_is_put_back(tmp_path):
     with files.whole_folder(path) as temporary:
         (temporary / "new").touch()
     assert list(tmp_path.iterdir()) == [path] and [inner.name for inner in path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_folder_that_cannot_be_swapped_stays(tmp_path, monkeypatch, refused):
+    """On Windows a rename fails while a file is open: that of the old folder, or that of the new one."""
+    path, calls, replace = tmp_path / "slices", [], os.replace
+
+    def sometimes(source, target):
+        calls.append(source)
+        if len(calls) == refused:
+            raise PermissionError(13, "Permission denied", str(source))
+        replace(source, target)
+
+    with files.whole_folder(path) as temporary:
+        (temporary / "old").touch()
+    monkeypatch.setattr(os, "replace", sometimes)
+    with pytest.raises((UserError, OSError)) as caught, files.whole_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert [inner.name for inner in path.iterdir()] == ["old"] and list(tmp_path.iterdir()) == [path]
+    assert refused == 2 or "slices cannot be replaced (Permission denied): restart" in str(caught.value)
 
 
 def test_json_round_trip_and_refusals(tmp_path):

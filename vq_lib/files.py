@@ -77,8 +77,18 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         if path.exists():
             replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
-            os.replace(path, replaced / path.name)
-            os.replace(temporary, path)
+            try:
+                os.replace(path, replaced / path.name)
+            except PermissionError as error:  # Windows: a file of it is open, perhaps mapped into a notebook's memory
+                replaced.rmdir()
+                raise UserError(f"{path} cannot be replaced ({error.strerror}): restart the notebook's kernel, or "
+                                "close what else uses it, and try again.") from None  # fmt: skip
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                os.replace(replaced / path.name, path)
+                replaced.rmdir()
+                raise
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             os.replace(temporary, path)
