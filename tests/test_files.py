@@ -1,5 +1,6 @@
 """Files are whole or absent, and only one process holds a lock."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -107,3 +108,14 @@ def test_lock_refuses_another_process_and_dies_with_its_holder(tmp_path):
     started = time.monotonic()
     with files.lock(path, "busy", patience=5):
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks without fcntl")
+@pytest.mark.parametrize(("number", "sentence"), [(errno.EWOULDBLOCK, "^busy$"), (errno.ENOLCK, "cannot lock files")])
+def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatch, number, sentence):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", refused)
+    with pytest.raises(UserError, match=sentence), files.lock(tmp_path / ".lock", "busy"):
+        pass

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -158,8 +159,11 @@ def _try_lock(handle):
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        raise UserError(f"{Path(handle.name).parent} lies on a file system that cannot lock files ({error.strerror}): "
+                        "move the report to another.") from None  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -167,7 +171,7 @@ def lock(path: str | Path, busy: str, patience: float = 0.0) -> Iterator[None]:
     """Hold an exclusive lock on the file `path` during the block.
 
     The operating system releases it when the process ends, however it ends. If another process still holds it
-    after `patience` seconds, `UserError(busy)` is raised.
+    after `patience` seconds, `UserError(busy)` is raised; another one where the file system has no locks.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
