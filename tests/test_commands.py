@@ -1,8 +1,10 @@
 """`reconstruct`, `score` and `generate` as a user types them, on the models of the tiny report."""
 
 import json
+import os
 import re
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -234,3 +236,15 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     done = vq_lib("report", tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.fullmatch(rf"vq-lib: {re.escape(str(tmp_path / 'run'))}.* cannot be read or written: .*\.\n", done.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    """A limit of 50 bytes a file stands in for it: writing fails, as there, with an error that names no file."""
+    import resource
+
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    done = vq_lib("report", tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)),
+                  env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+    file = re.escape(str(tmp_path / "run" / "pipeline.json"))
+    assert done.returncode == 1 and re.fullmatch(rf"vq-lib: {file} cannot be read or written: .*\.\n", done.stderr)

@@ -32,6 +32,12 @@ def test_whole_file_appears_only_without_an_error(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_refused_write_says_which_file_it_was(tmp_path):
+    with pytest.raises(OSError) as caught, files.whole_file(tmp_path / "x.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as write() and close() raise it
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "x.txt"))
+
+
 def test_whole_folder_replaces_the_old_one(tmp_path):
     path = tmp_path / "figures"
     for name in ("a", "b"):

@@ -60,6 +60,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)  # mkstemp's 0600 would keep a tutor from reading a student's report
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None and error.errno:  # what a full disk refuses does not say which file it was
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
