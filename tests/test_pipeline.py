@@ -12,9 +12,10 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import TINY, vq_lib
+from conftest import REPOSITORY, TINY, vq_lib
 from PIL import Image
 
+from vq_lib import pipeline
 from vq_lib.files import lock
 from vq_lib.pipeline import STAGES
 from vq_lib.study import Study
@@ -63,6 +64,18 @@ def test_only_what_changed_runs_again(tiny):
     assert [later[name] > first[name] for name in STAGES.values()] == [False, False, True, True]
     summary = json.loads((tiny / "run" / "prior" / "summary.json").read_text(encoding="utf-8"))
     assert "2" in json.dumps(summary["epochs"])
+
+
+def test_a_report_on_another_drive_is_planned_with_whole_paths(tmp_path, monkeypatch):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+
+    def refused(path, start=None):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as on Windows
+
+    monkeypatch.setattr(os.path, "relpath", refused)
+    plan = pipeline._plan(Study(tmp_path), "", tmp_path / "notebooks")
+    assert plan["notebooks"] == str(tmp_path / "notebooks") == pipeline._short(tmp_path / "notebooks")
+    assert str(REPOSITORY / "vq_lib" / "html.py") in plan["html_sources"]
 
 
 def test_second_build_says_so_and_leaves(tiny):

@@ -85,11 +85,17 @@ def build(
     return 0
 
 
+def _relative(path, start):
+    """A path as seen from the folder `start`; whole where none leads there."""
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:  # Windows: another drive
+        return str(path)
+
+
 def _short(path):
     """A path as the user would type it: relative where that is shorter."""
-    with contextlib.suppress(ValueError):  # Windows: another drive
-        return min(str(path), os.path.relpath(path), key=len)
-    return str(path)
+    return min(str(path), _relative(path, os.curdir), key=len)
 
 
 def _forget_strange(study):
@@ -119,9 +125,9 @@ def _plan(study, signature, notebooks):
         "overrides": study.overrides,
         "recipe_sha256": recipe.sha256,
         # Relative, so that a moved or renamed clone is not built again.
-        "notebooks": os.path.relpath(notebooks, study.run),
+        "notebooks": _relative(notebooks, study.run),
         "html_sources": [
-            os.path.relpath(path, study.run)
+            _relative(path, study.run)
             for path in [REPOSITORY / "vq_lib" / "html.py", *sorted((REPOSITORY / "reports" / "template").iterdir())]
             if path.name != comparison.TEMPLATE
         ],
