@@ -78,6 +78,18 @@ def test_a_report_on_another_drive_is_planned_with_whole_paths(tmp_path, monkeyp
     assert str(REPOSITORY / "vq_lib" / "html.py") in plan["html_sources"]
 
 
+def test_the_table_of_a_sweep_is_set_into_a_finished_report(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    found = []
+    for name, text in (("", ""), ("sweep.yaml", "points: {a: vqvae.codes=4}"), ("sweep.csv", "a,0.8"),
+                       ("sweep.csv", "a,0.9")):  # fmt: skip
+        if name:
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        found.append(pipeline._plan(Study(tmp_path), "", REPOSITORY / "notebooks")["triggers"])
+    assert len({triggers.pop("vqvae") for triggers in found}) == 4, "notebook 02 runs again"
+    assert found[0] == found[1] == found[2] == found[3]
+
+
 def test_second_build_says_so_and_leaves(tiny):
     with lock(tiny / "run" / ".lock", "the test itself should hold it"):
         assert "is being built by another process" in one_sentence(vq_lib("report", tiny))

@@ -46,7 +46,8 @@ def parser() -> Parser:
     )
     report.add_argument("--set", metavar="KEYS", dest="overrides", default="",
                         help='changes to the recipe, such as "vqvae.epochs=2 prior.epochs=2"')  # fmt: skip
-    report.add_argument("--force", action="store_true", help="run every notebook again, also where nothing changed")
+    report.add_argument("--force", action="store_true", help="run every notebook again, also where nothing changed; "
+                        "finished models and decoded slices stay")  # fmt: skip
 
     sweep = command("sweep", "Train the VQ-VAE of a report with one thing changed at a time (its sweep.yaml).",
                     "vq-lib sweep oasis-best --data folder")  # fmt: skip

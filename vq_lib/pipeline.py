@@ -28,7 +28,7 @@ from vq_lib import comparison
 from vq_lib import data as datasets
 from vq_lib.card import card
 from vq_lib.errors import UserError
-from vq_lib.files import lock, made_for, whole_file, whole_folder, write_json
+from vq_lib.files import digest, lock, made_for, whole_file, whole_folder, write_json
 from vq_lib.processes import end_descendants, end_with_starter, starter
 from vq_lib.study import REPOSITORY, Study
 
@@ -55,8 +55,9 @@ def build(
 
     Args:
         report, data, overrides: as for `Study`.
-        force: run every notebook again. The library's own source is no input of a rule, because an edited docstring
-            should not retrain a model; after an edit that matters this is the way to have it all again.
+        force: run every notebook again, which draws and measures anew with the library as it is; its source is no
+            input of a rule, since an edited docstring should not cost an hour. Finished models and decoded slices
+            stay: after an edit of layers, training or reading, delete `run/`.
         until: the last stage to build, a key of `STAGES`; nothing is then copied up. None: all.
         notebooks: folder of the four notebooks.
 
@@ -119,6 +120,9 @@ def _plan(study, signature, notebooks):
     recipe = study.recipe
     triggers = {stage: json.dumps(recipe.chosen(stage), sort_keys=True) for stage in STAGES}
     triggers["data"] += json.dumps(signature, sort_keys=True)
+    swept = [path for path in (study.folder / "sweep.yaml", study.folder / "sweep.csv") if path.exists()]
+    if swept:  # notebook 02 shows them
+        triggers["vqvae"] += digest([path.read_bytes().hex() for path in swept])
     return {
         "report": str(study.folder),
         "data": str(study.data_folder or ""),
