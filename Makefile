@@ -57,8 +57,8 @@ EXTRAS = $(shell nvidia-smi >/dev/null 2>&1 && echo gpu)
 comma := ,
 
 .venv/.whole: pyproject.toml constraints.txt
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "vq_lib needs Python 3.11" \
-	"or newer, and '$(PYTHON)' is not: name one, as in 'make report PYTHON=python3.12'." >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo "vq_lib" \
+	"needs Python 3.11 to 3.13, and '$(PYTHON)' is none: name one, as in 'make report PYTHON=python3.12'." >&2; exit 2; }
 	@test -e $@ || "$(PYTHON)" -m venv --clear .venv
 	@rm -f .venv/.whole .venv/.tested
 	@echo "Installing into .venv$(if $(EXTRAS), for the GPU that nvidia-smi names) (minutes, once) ..."

@@ -114,3 +114,12 @@ def test_what_is_needed_is_what_the_project_depends_on():
                       for entry in tomllib.load(file)["project"]["dependencies"])  # fmt: skip
     assert set(environment.NEEDED.values()) <= set(wanted)
     assert environment.MINIMUM == {package: wanted[package] for package in environment.MINIMUM}
+
+
+def test_every_place_asks_for_the_same_versions_of_python():
+    names = ("pyproject.toml", "Makefile", "README.md")
+    read = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in names}
+    least, most = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', read["pyproject.toml"]).groups()
+    assert f"(3, {least}) <= sys.version_info < (3, {most})" in read["Makefile"]
+    for name in ("Makefile", "README.md"):
+        assert f"Python 3.{least} to 3.{int(most) - 1}" in read[name]
