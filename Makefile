@@ -52,17 +52,20 @@ lab: .venv/.whole
 
 .venv: .venv/.whole
 
-# The stamps are written last: an interrupted installation is begun again, in an empty environment.
+# The stamp .whole is written last. A first installation that broke leaves .begun and is begun again, in an empty
+# environment; an update that failed leaves what was there.
 EXTRAS = $(shell nvidia-smi >/dev/null 2>&1 && echo gpu)
 comma := ,
 
 .venv/.whole: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo "vq_lib" \
 	"needs Python 3.11 to 3.13, and '$(PYTHON)' is none: name one, as in 'make report PYTHON=python3.12'." >&2; exit 2; }
-	@test -e $@ || "$(PYTHON)" -m venv --clear .venv
+	@{ $(BIN)/python -m pip --version >/dev/null 2>&1 && test ! -e .venv/.begun; } || \
+	{ "$(PYTHON)" -m venv --clear .venv && touch .venv/.begun; }
 	@rm -f .venv/.whole .venv/.tested
 	@echo "Installing into .venv$(if $(EXTRAS), for the GPU that nvidia-smi names) (minutes, once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$(if $(EXTRAS),[gpu])"
+	@rm -f .venv/.begun
 	@touch $@
 
 .venv/.tested: .venv/.whole

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -123,3 +124,39 @@ def test_every_place_asks_for_the_same_versions_of_python():
     assert f"(3, {least}) <= sys.version_info < (3, {most})" in read["Makefile"]
     for name in ("Makefile", "README.md"):
         assert f"Python 3.{least} to 3.{int(most) - 1}" in read[name]
+
+
+PYTHON = """#!/bin/sh
+case "$*" in
+"-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+*"pip install"*) test ! -e offline ;;
+esac
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not shutil.which("make"), reason="needs make and a shell")
+def test_a_failed_update_keeps_the_environment_and_a_broken_first_one_is_begun_again(tmp_path):
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "constraints.txt", "offline"):
+        (tmp_path / name).touch()
+    (tmp_path / "python").write_text(PYTHON)  # stands in for Python, venv and pip
+    (tmp_path / "python").chmod(0o755)
+
+    def make():
+        command = ["make", "-C", tmp_path, ".venv", f"PYTHON={tmp_path / 'python'}"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    half, whole = tmp_path / ".venv" / "half", tmp_path / ".venv" / ".whole"
+    assert not make()
+    half.touch()
+    assert not make() and not half.exists()
+    half.touch()
+    (tmp_path / "offline").unlink()
+    assert make() and whole.exists() and not half.exists()
+    mine = tmp_path / ".venv" / "mine"
+    mine.touch()
+    (tmp_path / "offline").touch()
+    os.utime(whole, (1, 1))  # pyproject.toml is newer
+    assert not make() and mine.exists()
+    (tmp_path / "offline").unlink()
+    assert make() and whole.exists() and mine.exists()
