@@ -34,6 +34,17 @@ def test_the_batch_script_hands_its_arguments_on(tmp_path):
     assert found == (0, [f"vq-lib:{word}" for word in asked])
 
 
+@pytest.mark.parametrize(("device", "warned"), [("CPU, 8 cores", True), ("NVIDIA A100", False)])
+def test_a_gpu_that_is_held_and_not_used_is_told(tmp_path, monkeypatch, capfd, device, warned):
+    stand_in(tmp_path / ".venv" / "bin" / "python", f'echo "{device}"')
+    for name in ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert submit(tmp_path, "exit 0", "mine")[0] == 0 and "[gpu]" not in capfd.readouterr().out, "none was granted"
+    monkeypatch.setenv("SLURM_JOB_GPUS", "0")
+    assert submit(tmp_path, "exit 0", "mine")[0] == 0
+    assert ("Keras finds none" in capfd.readouterr().out) == warned
+
+
 def test_a_mistake_is_not_submitted_again(tmp_path):
     assert submit(tmp_path, "exit 2", "mine")[0] == 2
     assert "scontrol" not in (tmp_path / "asked").read_text()
