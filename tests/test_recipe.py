@@ -112,6 +112,7 @@ def test_a_compared_prior_inherits_what_it_leaves_out(written):
 @pytest.mark.parametrize(("comparison", "named"), [
     ("{gatd: {}}", "'gated'"), ("{gated: {filterss: 3}}", "'filters'"), ("{pixelcnn: {}}", "the prior itself"),
     ("{gated: 3}", "prior.compare.gated"), ("{gated: {kernel: 4}}", "odd"),
+    ("{gated: {}}, name: [pixelcnn, gated]", "'prior.name'"), ("{gated: {}}, name: {}", "'prior.name'"),
 ])  # fmt: skip
 def test_bad_comparisons(written, comparison, named):
     assert named in complaint(written(**{"{gated: {}}": comparison}))

@@ -265,7 +265,7 @@ class Prior(PriorModel):
             return values
         own = {key: value for key, value in values.items() if key != "compare"}
         name = own.get("name", "pixelcnn")
-        if others.get(name) is not None:
+        if isinstance(name, str) and others.get(name) is not None:  # what else it may be, its own check names
             raise ValueError(f"compare names {name!r}, which is the prior itself")
         inherited = {
             kind: {**own, **entry, "name": kind} if isinstance(entry, dict) else entry for kind, entry in others.items()
