@@ -168,6 +168,16 @@ def test_settings_are_those_that_the_report_was_built_with(reports):
     assert comparison.Report(reports / "one").settings is None
 
 
+def test_slices_are_acknowledged_as_what_they_were_recognised_as(reports):
+    """Also where the recipe names no layout, or was edited since."""
+    assert "OASIS-1: Cross-Sectional" not in comparison.page(reports)
+    document = metrics("one", 0.9)
+    document["data"]["checks"] = {"layout": "oasis", "warnings": []}
+    (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    assert comparison.Report(reports / "one").settings is None
+    assert "OASIS-1: Cross-Sectional" in comparison.page(reports)
+
+
 def test_the_page_loads_nothing_and_says_everything_twice(reports):
     comparison.write(reports)
     text = (reports / "index.html").read_text(encoding="utf-8")

@@ -78,6 +78,7 @@ def test_labels_ages_and_unmatched_people_come_from_subjects_csv(study, images):
                      "case_441": "", "case_442": ""}  # fmt: skip
     assert datasets.people(mine)["case_001"] == {"age": "70", "sex": "F"}
     checks = datasets.summary(mine)
+    assert checks["layout"] == "oasis"
     assert checks["people without a row"] == {"count": 2, "examples": ["case_441", "case_442"]}
     assert checks["rows without slices"] == {"count": 1, "examples": ["999"]}
 

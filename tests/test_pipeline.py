@@ -35,7 +35,7 @@ def one_sentence(done):
 def test_report_is_whole(tiny):
     metrics = json.loads((tiny / "metrics.json").read_text(encoding="utf-8"))
     assert {"report", "provenance", "data", "vqvae", "baselines", "prior", "samples"} <= set(metrics)
-    assert metrics["data"]["test"] == {"images": 6, "people": 2}
+    assert metrics["data"]["test"] == {"images": 6, "people": 2} and metrics["data"]["checks"]["layout"] == "cohort"
     for key in ("ssim", "ssim_foreground", "psnr"):
         score = metrics["vqvae"][key]
         assert score["low"] <= score["mean"] <= score["high"]

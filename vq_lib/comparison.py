@@ -47,13 +47,15 @@ class Report:
         except UserError:
             pass
         self.histories = {stage: _columns(folder / f"history-{stage}.csv") for stage in ("vqvae", "prior")}
+        recognised = self.metrics["data"].get("checks", {}).get("layout")  # reports of before have none
+        self.layout = recognised or (self.settings.data.layout if self.settings else None)
         for needed in ("ssim", "ssim_foreground"):
             self.vqvae[needed]["mean"], self.vqvae[needed]["low"], self.vqvae[needed]["high"]  # noqa: B018
 
     @property
     def data(self) -> str:
         """The data in words, such as "OASIS-1, 128×128"; "" where the recipe has changed since."""
-        return _in_words(self.settings.data) if self.settings else ""
+        return _in_words(self.layout, self.settings.data.size) if self.settings else ""
 
     @property
     def rates(self) -> list[float]:
@@ -82,8 +84,8 @@ def read(folder: Path) -> tuple[list[Report], list[str]]:
     return found, complaints
 
 
-def _in_words(data):
-    return f"{LAYOUTS.get(data.layout or '', 'images')}, {data.size}×{data.size}"
+def _in_words(layout, size):
+    return f"{LAYOUTS.get(layout, 'images')}, {size}×{size}"
 
 
 def _columns(path):
@@ -230,7 +232,7 @@ def _crosses(folder, systems):
             continue
         if "ssim" in system:
             rate = math.log2(system["codes"]) * (system["grid"] / system["size"]) ** 2
-            found.setdefault(_in_words(data), []).append((system["name"], rate, system["ssim"]))
+            found.setdefault(_in_words(data.layout, data.size), []).append((system["name"], rate, system["ssim"]))
     return found
 
 
@@ -251,8 +253,7 @@ def _acknowledgements(reports):
     """What must be said where real slices of these data sets are shown, each once."""
     from vq_lib.data import acknowledged
 
-    chosen = (report.settings.data.layout for report in reports if report.settings)
-    return [acknowledged(layout) for layout in dict.fromkeys(chosen) if layout]
+    return [acknowledged(layout) for layout in dict.fromkeys(report.layout for report in reports) if layout in LAYOUTS]
 
 
 def _samples(report):

@@ -116,9 +116,13 @@ def people(study: Study) -> dict[str, dict[str, str]]:
 
 
 def summary(study: Study) -> dict:
-    """`metrics.json`'s `data.checks`: `{check: {"count", "examples"}}`, and under `warnings` the sentences to heed."""
+    """`metrics.json`'s `data.checks`: `{check: {"count", "examples"}}`, and under `warnings` the sentences to heed.
+
+    Under `layout` stands which one the folder has, whose `acknowledged` goes with its pictures.
+    """
     found = findings(study)
     return {
+        "layout": _about(study)["layout"],
         **{one["check"]: {"count": one["count"], "examples": one["examples"]} for one in found},
         "warnings": [one["sentence"] for one in found if one["count"] and one["kind"] != "note"],
     }
