@@ -72,6 +72,23 @@ def test_reconstruct_takes_a_folder_and_not_what_it_wrote_there(tiny, folder, tm
     assert scores["ssim"] == pytest.approx(published["vqvae"]["ssim"], abs=1e-6)  # the interval is over people
 
 
+def test_equal_names_in_two_folders_stay_apart(tiny, folder, tmp_path, monkeypatch):
+    for name, path in zip(("AD/1.png", "NC/1.png"), sorted(folder.glob("*.png")), strict=False):
+        (tmp_path / "images" / name).parent.mkdir(parents=True)
+        shutil.copy(path, tmp_path / "images" / name)
+
+    def reconstruct(*images):
+        commands.reconstruct(cli.parser().parse_args(["reconstruct", "--report", str(tiny), *map(str, images),
+                                                      "--out", str(tmp_path / "out")]))  # fmt: skip
+
+    reconstruct(tmp_path / "images")
+    written = [path.relative_to(tmp_path / "out").as_posix() for path in sorted(tmp_path.glob("out/*/*"))]
+    assert written == ["AD/1.reconstruction.png", "NC/1.reconstruction.png"]
+    monkeypatch.setattr(commands, "_models", lambda args: pytest.fail("the model ran before the names were looked at"))
+    with pytest.raises(UserError, match="have the same name"):
+        reconstruct(tmp_path / "images" / "AD", tmp_path / "images" / "NC")
+
+
 def test_images_of_more_than_8_bits_are_read_as_the_report_read_them(tiny, folder, tmp_path):
     """Levels from 0 to 4080 in 16 bits, of which `data.white` says that 4095 is white."""
     copy = shutil.copytree(tiny, tmp_path / tiny.name)

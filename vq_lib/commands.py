@@ -135,30 +135,32 @@ def _people(paths):
 
 
 def reconstruct(args: Namespace) -> None:
-    """Write `<name>.reconstruction.png` of each image, or of all in a folder, into `--out`, and print their scores."""
-    paths, out = [], Path(args.out)
+    """Write `<name>.reconstruction.png` of each image into `--out`, those of a folder with their sub-folders, and print
+    their scores."""
+    found, out = [], Path(args.out)  # each image and what it is named from
     for path in map(Path, args.images):
         if path.is_dir():  # an earlier run may have written there
-            paths += [image for image in _images_in(path) if not image.name.endswith(RECONSTRUCTION)]
+            found += [(image, path) for image in _images_in(path) if not image.name.endswith(RECONSTRUCTION)]
         elif path.is_file():
-            paths.append(path)
+            found.append((path, path.parent))
         else:
             raise UserError(f"There is no image {path}.")
-    if not paths:
+    if not found:
         raise UserError(f"{args.images[0]} holds no images but reconstructions.")
-    model, _ = _models(args)
-    outputs, scores, summary = _quality(args, paths, model, _people(paths))
-    names = [f"{path.stem}{RECONSTRUCTION}" for path in paths]
+    paths, inside = [path for path, _ in found], [path.relative_to(folder) for path, folder in found]
+    names = [path.with_name(f"{path.stem}{RECONSTRUCTION}") for path in inside]
     if len(set(names)) < len(names):
         raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
+    model, _ = _models(args)
+    outputs, scores, summary = _quality(args, paths, model, _people(paths))
     for name, image in zip(names, outputs, strict=True):
         _save(out / name, image)
     rows = [
         (
-            path.name,
+            path.as_posix(),
             *(f"{scores[key][i]:.{digits}f}" for key, digits in (("ssim", 4), ("ssim_foreground", 4), ("psnr", 2))),
         )
-        for i, path in enumerate(paths)
+        for i, path in enumerate(inside)
     ]
     print(figures.table(("image", "SSIM", "foreground SSIM", "PSNR (dB)"), rows).text)
     print(f"{len(paths)} reconstructions written to {out}")
