@@ -9,6 +9,7 @@ from PIL import Image
 
 from vq_lib import baselines, evaluation, stages
 from vq_lib import data as datasets
+from vq_lib.card import card
 from vq_lib.data import reading
 from vq_lib.figures import data as plots
 from vq_lib.study import Study
@@ -54,6 +55,8 @@ def test_colour_through_training_scores_and_commands(tmp_path):
         assert likelihood["codes"]["mean"] == pytest.approx(bits, rel=1e-6)
     document = evaluation.write_metrics(study, slices, report, {}, {}, summary["precision"])
     assert any("cannot vouch" in text for text in document["data"]["checks"]["warnings"])
+    assert document["data"]["checks"]["layout"] == "image_folder"
+    assert "32×32 colour slices" in card(study, document, "")
     for draw in (plots.by_position_and_class, plots.histograms, plots.mean_and_deviation):
         draw(slices).canvas.draw()
     model_file = study.vqvae / "model.keras"

@@ -9,7 +9,7 @@ Written by `vq-lib report {name}` from `../metrics.json`; the whole story is in 
 
 | file | what it is |
 |---|---|
-| `vqvae.keras` | VQ-VAE, {size}×{size} grey slices to {grid} codes of {codes}; {parameters:,} parameters |
+| `vqvae.keras` | VQ-VAE, {size}×{size} {colour} slices to {grid} codes of {codes}; {parameters:,} parameters |
 {prior_row}
 Float32, without optimizer state; they load with `keras.saving.load_model` once `vq_lib` is imported, in safe mode.
 
@@ -52,7 +52,8 @@ def card(study: Study, metrics: dict, acknowledgement: str) -> str:
             prior_bits += (f" {samples['failed_fraction']:.1%} failed: they lie farther from every training slice than "
                            "any test slice does.")  # fmt: skip
     return TEMPLATE.format(
-        title=recipe.title, name=study.name, size=recipe.data.size, grid=f"{side}×{side}", codes=recipe.vqvae.codes,
+        title=recipe.title, name=study.name, size=recipe.data.size,
+        colour="colour" if recipe.data.channels == 3 else "grey", grid=f"{side}×{side}", codes=recipe.vqvae.codes,
         parameters=sum(vqvae["parameters"].values()), prior_row=prior_row, commands="\n".join(commands),
         acknowledgement=acknowledgement, ssim=ssim, foreground=foreground,
         psnr="{mean:.1f}".format(**vqvae["psnr"]), usage=vqvae["codebook_usage"], prior_bits=prior_bits,
