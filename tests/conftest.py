@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+unlinked = pytest.mark.skipif(sys.platform == "win32", reason="on Windows only administrators make symbolic links")
 
 TINY = """\
 title: A tiny report

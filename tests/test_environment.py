@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import jupytext
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, unlinked
 
 from vq_lib import environment
 from vq_lib.errors import UserError
@@ -46,6 +46,7 @@ def test_every_notebook_begins_with_the_same_short_cell():
     assert len(cell.splitlines()) <= 10 and "drive.mount" not in cell
 
 
+@unlinked
 @pytest.mark.parametrize("clone", ["vq_lib", "some repository", "drive/MyDrive/mine", ".", "above"])
 def test_the_cell_finds_the_library(clone, tmp_path):
     """A clone below the working folder (Colab's /content), in a mounted Drive, the folder itself, or one above it."""

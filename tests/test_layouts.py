@@ -2,10 +2,12 @@
 
 import itertools
 import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from conftest import unlinked
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -336,6 +338,7 @@ def test_without_data_three_lines_say_where_to_get_some(study):
 # Walking ---------------------------------------------------------------------------------------------------------
 
 
+@unlinked
 def test_link_loops_end_and_odd_names_survive(slices, study, tmp_path):
     data = tmp_path / "data"
     names = ["naïve é", "脳", "a\nb", "$x$ {y} %s", "-rf", "'\"", "trailing. "]
@@ -353,6 +356,7 @@ def test_link_loops_end_and_odd_names_survive(slices, study, tmp_path):
     assert {"脳", "a\\nb", "\\xff\\xfe"} <= set(made.label.tolist())
 
 
+@unlinked
 def test_what_cannot_be_reached_is_named(slices, study, tmp_path, monkeypatch):
     arrange(slices, tmp_path / "data", lambda row: f"a/{row}.png")
     (tmp_path / "data" / "a" / "gone.png").symlink_to(tmp_path / "nowhere")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import vq_lib
+from conftest import unlinked, vq_lib
 from PIL import Image
 
 from vq_lib import data as datasets
@@ -87,7 +87,7 @@ def test_a_folder_of_masks_alone_is_refused(study, tmp_path):
 # Mistake 2: train, validation and test the same folder -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("links", [False, True])
+@pytest.mark.parametrize("links", [False, pytest.param(True, marks=unlinked)])
 def test_the_same_pictures_in_every_split_stop_the_run(study, tmp_path, links):
     for k in range(4):
         save(tmp_path / "data" / "train" / "a" / f"{k}.png", noise(k))

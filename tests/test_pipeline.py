@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -115,7 +114,7 @@ def test_nothing_is_left_after_the_command_was_killed(tmp_path):
         assert command.poll() is None, "the report ended before its first notebook began"
         time.sleep(0.1)
         started = _descendants(command.pid)
-    os.kill(command.pid, signal.SIGKILL)
+    command.kill()
     command.wait()
     command.stdout.close()
     assert len(started) >= 3  # Snakemake, execute, kernel
