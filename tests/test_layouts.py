@@ -394,6 +394,11 @@ def test_names_of_tables_meet_names_on_disk(one, other):
     assert subjects.canonical(one) == subjects.canonical(other)
 
 
+@pytest.mark.parametrize(("cdr", "label"), [("", "unrated"), ("nan", "unrated"), ("0", "control"), ("0.5", "dementia")])
+def test_a_rating_gives_a_label_and_its_absence_none(cdr, label):
+    assert subjects.label({"cdr": cdr}, Path("subjects.csv")) == label
+
+
 @pytest.mark.parametrize(("text", "named"), [("name,cdr\nx,0\n", "no column that names people"),
                                              ("case,cdr\n1,many\n", "'many'"), ("", "no column")])  # fmt: skip
 def test_a_wrong_table_is_named(slices, study, tmp_path, text, named):

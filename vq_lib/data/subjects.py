@@ -7,6 +7,7 @@ their case and spaces: an id (`case`, `id`, `scan`, `MRI ID`, `Image Data ID`, `
 
 import csv
 import functools
+import math
 import re
 from pathlib import Path
 
@@ -50,14 +51,15 @@ def canonical(name: str) -> str:
 
 def label(row: dict[str, str], path: Path) -> str:
     """The class that a row gives: its own, or from the clinical dementia rating, CDR: `dementia` above 0, `control` at
-    0, `unrated` where it is empty (OASIS-1's young people)."""
+    0, `unrated` where it is empty or nan (OASIS-1's young people)."""
     own = next((row[name] for name in LABEL if row.get(name)), "")
     if own or "cdr" not in row:
         return own
     try:
-        return ("dementia" if float(row["cdr"]) > 0 else "control") if row["cdr"] else "unrated"
+        rating = float(row["cdr"] or "nan")
     except ValueError:
         raise UserError(f"{path}: the CDR {row['cdr']!r} is no number.") from None
+    return "unrated" if math.isnan(rating) else "dementia" if rating > 0 else "control"
 
 
 def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str]], list[str], list[str]]:
