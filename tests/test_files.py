@@ -32,6 +32,20 @@ def test_whole_file_appears_only_without_an_error(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_a_killed_process_left_is_removed_but_not_what_another_machine_may_still_write(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with files.whole_file(tmp_path / "x.txt") as temporary:
+        live = temporary.name
+    names = [live, live.replace(f".{os.getpid()}.", f".{ended.pid}."), live.replace(files.HOST, "0123abcd")]
+    names.append(names[1].replace(files.HOST, "0123abcd"))
+    for name in names:
+        (tmp_path / name).touch()
+    with files.whole_file(tmp_path / "x.txt"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"x.txt", *names} - {names[1]}
+
+
 def test_a_refused_write_says_which_file_it_was(tmp_path):
     with pytest.raises(OSError) as caught, files.whole_file(tmp_path / "x.txt"):
         raise OSError(errno.ENOSPC, "No space left on device")  # as write() and close() raise it
@@ -54,8 +68,8 @@ def test_a_folder_that_was_moved_aside_is_put_back(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     path = tmp_path / "checkpoint"
-    (tmp_path / f".checkpoint.{process.pid}.tmpabc" / "checkpoint").mkdir(parents=True)
-    (tmp_path / f".checkpoint.{process.pid}.tmpdef").mkdir()
+    (tmp_path / f".checkpoint.{files.HOST}.{process.pid}.tmpabc" / "checkpoint").mkdir(parents=True)
+    (tmp_path / f".checkpoint.{files.HOST}.{process.pid}.tmpdef").mkdir()
     files.put_back(path)
     assert path.is_dir()
     with files.whole_folder(path) as temporary:

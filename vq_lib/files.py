@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -24,10 +25,14 @@ else:
     import fcntl
 
 
+# Part of temporary names: on a file system that machines share, each can tell of its own processes alone which live.
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 def _left(path: Path) -> Iterator[Path]:
-    """What processes that were killed left beside `path` under a temporary name of it."""
-    for left in path.parent.glob(f".{path.name}.*.tmp*"):
-        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+    """What processes of this machine that were killed left beside `path` under a temporary name of it."""
+    for left in path.parent.glob(f".{path.name}.{HOST}.*.tmp*"):
+        pid = left.name.removeprefix(f".{path.name}.{HOST}.").split(".")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             yield left
 
@@ -37,7 +42,7 @@ def _beside(path: Path) -> str:
     put_back(path)
     for left in _left(path):
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    return f".{path.name}.{os.getpid()}.tmp"
+    return f".{path.name}.{HOST}.{os.getpid()}.tmp"
 
 
 def put_back(path: Path) -> None:
