@@ -178,6 +178,13 @@ def test_slices_are_acknowledged_as_what_they_were_recognised_as(reports):
     assert "OASIS-1: Cross-Sectional" in comparison.page(reports)
 
 
+def test_checks_of_another_kind_are_told_as_unreadable(reports):
+    document = metrics("one", 0.9)
+    document["data"]["checks"] = []
+    (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    assert "reports/one/metrics.json could not be read" in comparison.page(reports)
+
+
 def test_the_page_loads_nothing_and_says_everything_twice(reports):
     comparison.write(reports)
     text = (reports / "index.html").read_text(encoding="utf-8")

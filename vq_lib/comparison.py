@@ -30,7 +30,7 @@ class Report:
     """What one finished report has published; `metrics` is its `metrics.json`.
 
     Raises:
-        ValueError, KeyError, OSError: its `metrics.json` is not as `vq-lib report` writes it.
+        ValueError, KeyError, TypeError, AttributeError, OSError: `metrics.json` is not as `vq-lib report` writes it.
     """
 
     def __init__(self, folder: Path):
@@ -78,7 +78,7 @@ def read(folder: Path) -> tuple[list[Report], list[str]]:
                 found.append(report)
                 continue
             problem = f"is that of the report '{report.metrics['report']}'"  # its folder was copied or renamed
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             problem = "could not be read"
         complaints.append(f"reports/{name}/metrics.json {problem}: 'vq-lib report {name}' writes it anew.")
     return found, complaints
