@@ -14,7 +14,6 @@ from vq_lib import figures, files
 from vq_lib.data import folders, reading
 from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
-from vq_lib.pipeline import PLAN
 from vq_lib.study import Study
 
 RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
@@ -71,21 +70,10 @@ def _models(args, prior=False):
 
 
 def _belong_together(study):
-    """Whether the prior in `run/` was trained on the codes of the VQ-VAE there: not so while a report is built anew.
-
-    Its key follows from the VQ-VAE's and from the recipe, with or without the changes of the last `vq-lib report`.
-    """
-    _keras()
-    from vq_lib import stages
-
-    changes = [""]
-    with contextlib.suppress(UserError):
-        changes.append(files.read_json(study.run / PLAN, "'vq-lib report'")["overrides"])
-    for overrides in changes:
-        with contextlib.suppress(UserError):
-            vqvae = files.read_json(study.vqvae / "summary.json", "notebook 02")
-            if stages.load_prior(Study(study.folder, overrides=overrides), vqvae)[0] is not None:
-                return True
+    """Whether the prior in `run/` was trained on the codes of the VQ-VAE there: not so while a report is built anew."""
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        vqvae, prior = (files.read_json(stage / "summary.json", "a notebook") for stage in (study.vqvae, study.prior))
+        return prior["vqvae"] == vqvae["key"]
     return False
 
 

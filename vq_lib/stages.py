@@ -214,8 +214,9 @@ def train_priors(study, slices):
     Each lies in a folder of its own, `run/prior/<name>/`, under a key of its own: a model that was trained before is
     not trained again, whichever becomes the main one. The main one is copied to `run/prior/`, whose summary also has
     `models`, every prior's bits per code, `differences`, how many more bits a code each other needs on the test people,
-    with a paired bootstrap over people, `gaps`, how many more each needs for unseen people (see `ladder.gap`), and
-    `position_unigram`, bits per code of the yardstick on all three groups. Empty where the recipe has no prior.
+    with a paired bootstrap over people, `gaps`, how many more each needs for unseen people (see `ladder.gap`),
+    `position_unigram`, bits per code of the yardstick on all three groups, and `vqvae`, the key of the VQ-VAE whose
+    codes they know. Empty where the recipe has no prior.
     """
     vqvae, codes, vqvae_summary = load_vqvae(study, slices)
     if study.recipe.prior is None:
@@ -232,6 +233,7 @@ def train_priors(study, slices):
     summary = {
         **summary,
         "key": files.digest([main, keys]),
+        "vqvae": vqvae_summary["key"],  # whose codes they know
         "models": {name: other["bits_per_code"] for name, (_, other) in found.items()},
         "differences": {name: metrics.interval(lengths[name] - lengths[main], people) for name, _ in others},
         "gaps": gaps,
