@@ -345,18 +345,17 @@ def _generated_badly(samples, generation, memorisation):
     sentences = []
     if samples.get("failed_beyond_chance"):
         sentences.append(f"{samples['failed_fraction']:.1%} of the samples failed: they lie {FAILED}.")
-    if memorisation.get("kind", "none") != "none":
+    if "copies" in memorisation.get("kind", ""):
         sentences.append(memorisation["verdict"])
     anatomy, off = generation.get("anatomy", {}), []
     for name, real in anatomy.get("training", {}).items():
         drawn = anatomy["generated"][name]
-        kind = verdict(difference(drawn, real), "less", "more", "")
         shares = ("{:.1f}% ({:.1f}–{:.1f})".format(*(100 * one[end] for end in ("mean", "low", "high")))
                   for one in (drawn, real))  # fmt: skip
-        if kind:
-            off.append("{} {} ({} of the head; {})".format(kind, name, *shares))
+        if verdict(difference(drawn, real), neither=""):
+            off.append("{} {} and {}".format(name, *shares))
     if off:
-        sentences.append(f"Samples have {listed(off)} than training people.")
+        sentences.append(f"Anatomy is off, as shares of the head in samples and in training people: {'; '.join(off)}.")
     pairs = samples.get("pair_ms_ssim_interval")
     if pairs and difference(pairs["generated"], pairs["real"])["low"] > 0:
         sentences.append(
