@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vq_lib.figures import prior, vqvae
+from vq_lib.figures import generation, prior, vqvae
 
 
 def test_legends_of_the_learning_curves_cover_none():
@@ -13,6 +13,18 @@ def test_legends_of_the_learning_curves_cover_none():
     for axes in figure.axes:
         assert not axes.get_legend().get_window_extent().overlaps(axes.bbox)
     assert figure.axes[2].lines[1].get_ydata().max() == 128 * 0.9, "codes, as perplexity is, and not a share"
+
+
+def test_legends_of_the_samples_cover_nothing():
+    values = np.random.default_rng(0).random(50)
+    near, both = {"pixel_distance": values, "code_distance": values}, {"pixels": values, "codes": values}
+    for figure in (generation.anatomy({kind: {"ventricles": values, "white matter": values}
+                                       for kind in generation.KINDS}),
+                   generation.distances(near, both, both, {"pixels": 0.1, "codes": 0.1})):  # fmt: skip
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert len(legend.get_texts()) == 4
+        assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
 
 
 def test_the_ladder_keeps_the_splits_apart():

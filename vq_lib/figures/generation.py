@@ -92,7 +92,8 @@ def anatomy(measures):
                       ls="--" if kind == "reconstructed" else "-")  # fmt: skip
         axis.set(title=name, xlabel="share of the head", ylim=(0, 1))
     axes[0].set_ylabel("share of slices below")
-    axes[-1].legend(fontsize=7.5, loc="lower right")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)  # inside it covers curves
     return figure
 
 
@@ -190,5 +191,6 @@ def distances(near, held_out, own, limits):
         limit = limits[kind]
         axes.axvline(limit, color=COLOURS["warning"], ls="--", lw=1.2, label="threshold")
         axes.set(xlabel=name, ylabel="% of slices")
-    both[0].legend(fontsize=8)
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     return figure
