@@ -32,6 +32,22 @@ def vq_lib(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "vq_lib", *map(str, arguments)], check=False, **options)
 
 
+def published():
+    """The `metrics.json` of every report as it came with this repository; not of a reader's own, nor of one built anew.
+
+    Another machine rounds otherwise, and its figures are not those in the README.
+    """
+
+    def git(*arguments):
+        done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        return {REPOSITORY / line for line in done.stdout.splitlines()}
+
+    try:
+        return sorted(git("ls-files", "reports/*/metrics.json") - git("diff", "--name-only", "HEAD"))
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only git can say which reports are as they came")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """The folder of a report built from the recipe `TINY`; its name is one that a careless pipeline breaks on."""
