@@ -134,7 +134,8 @@ def seen(prior, codes, cell, batch=64, seed=0):
 
     def logits(grids):
         grids, unknown = grids.astype(np.int32), np.full((len(grids), 2), -1, np.int32)
-        return np.asarray(prior.predict_on_batch((grids, unknown) if prior.conditional else grids))[:, row, column]
+        # Called, not `predict`ed: what is compiled, and so the rounding, depends on what the model was asked before.
+        return keras.ops.convert_to_numpy(prior((grids, unknown) if prior.conditional else grids))[:, row, column]
 
     parts, whole = [], logits(codes[None])
     for i in range(0, len(changed), batch):
