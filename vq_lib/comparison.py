@@ -55,7 +55,7 @@ class Report:
     @property
     def data(self) -> str:
         """The data in words, such as "OASIS-1, 128×128"; "" where the recipe has changed since."""
-        return _in_words(self.layout, self.settings.data.size) if self.settings else ""
+        return _in_words(self.layout, self.settings.data) if self.settings else ""
 
     @property
     def rates(self) -> list[float]:
@@ -84,8 +84,8 @@ def read(folder: Path) -> tuple[list[Report], list[str]]:
     return found, complaints
 
 
-def _in_words(layout, size):
-    return f"{LAYOUTS.get(layout, 'images')}, {size}×{size}"
+def _in_words(layout, data):
+    return f"{LAYOUTS.get(layout, 'images')}, {data.size}×{data.size}{'×3' * (data.channels == 3)}"
 
 
 def _columns(path):
@@ -232,7 +232,7 @@ def _crosses(folder, systems):
             continue
         if "ssim" in system:
             rate = math.log2(system["codes"]) * (system["grid"] / system["size"]) ** 2
-            found.setdefault(_in_words(data.layout, data.size), []).append((system["name"], rate, system["ssim"]))
+            found.setdefault(_in_words(data.layout, data), []).append((system["name"], rate, system["ssim"]))
     return found
 
 
