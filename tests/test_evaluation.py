@@ -9,6 +9,7 @@ from PIL import Image
 from vq_lib import evaluation, figures, metrics, recipe
 from vq_lib.data import Slices, cohort, masks
 from vq_lib.figures import generation as draw
+from vq_lib.study import REPOSITORY
 
 
 def people(count=3, positions=4, size=32):
@@ -224,6 +225,32 @@ def test_membership_is_found_where_training_people_have_shorter_codes(knows):
     for group in found.values():
         assert (group["prior"]["mean"] == 1) is knows
         assert group["prior"]["low"] <= 0.5 or knows
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_copies_are_found_where_two_scans_of_one_person_count_as_two_people(monkeypatch, known):
+    """Scans of one person are alike: held against each other as if of two people, they would let every copy pass."""
+    made = cohort.make({"train": 40, "test": 12}, slices=4, size=32, progress=False)
+    train, test = made.where("train"), made.where("test")
+    rng = np.random.default_rng(0)
+    again = np.clip(made.images[train] + rng.normal(0, 2, made.images[train].shape), 0, 255).astype(np.uint8)
+    images = np.concatenate([made.images[train], again, made.images[test]])
+    scan = made.person[train] if known else np.char.add(made.person[train], "-again")
+    people = np.concatenate([made.person[train], scan, made.person[test]])
+    split = np.repeat(["train", "test"], [2 * len(train), len(test)])
+    position, text = np.r_[made.position[train], made.position[train], made.position[test]], np.full(len(images), "")
+    slices = Slices(images, people, position, text, split, text)
+    monkeypatch.setattr(evaluation.reference, "findings", lambda _: [] if known else [
+        {"check": "people unknown", "count": 80}])  # fmt: skip
+    codes = rng.integers(0, 64, (len(images), 8, 8))
+    vqvae = SimpleNamespace(decode=lambda some: np.stack([
+        images[np.flatnonzero((codes == grid).all(axis=(1, 2)))[0]] for grid in some]) / 255)  # fmt: skip
+    study = SimpleNamespace(recipe=recipe.load(REPOSITORY / "reports" / "demo" / "recipe.yaml"))
+    rows = np.arange(2 * len(train), len(images))
+    reference = evaluation.Reference(study, slices, vqvae, codes, images[rows], images[rows] / 255, None, None)
+    near = reference.neighbours(images[:64], rng.integers(0, 64, (64, 8, 8)))
+    assert reference.suspects(near).all(), "each is a training slice"
+    assert np.isfinite(reference.own_pixels).all() == known
 
 
 def test_failures_and_suspects_are_told_by_the_same_distances():

@@ -4,9 +4,14 @@ import numpy as np
 
 from vq_lib import baselines, generation, memorisation, metrics
 from vq_lib.autoencoder import receptive_field
-from vq_lib.evaluation.shared import spread
+from vq_lib.data import findings
 
 OWN = 640  # training slices that are held against each other
+
+
+def people_known(study):
+    """Whether it is known whose each slice is: else two scans, or two pictures, of one person may seem two people's."""
+    return not any(found["check"] == "people unknown" and found["count"] for found in findings(study))
 
 
 class Reference:
@@ -37,17 +42,21 @@ class Reference:
         _, self.held_pixels = baselines.nearest(baselines.thumbnails(self.reconstructed), self.thumbnails)
         _, self.held_codes = memorisation.code_distances(codes[test], self.codes, self.background)
         self.held_runs = self.runs(codes[test])
-        # The same of training people, each held against the others: samples are made after these.
-        self.own = spread(train, OWN)
+        # The same of training people, each held against the others: samples are made after these. Drawn at random,
+        # since every n-th slice of equal stacks can fall on a few positions.
+        self.own = np.sort(np.random.default_rng(0).choice(train, min(OWN, len(train)), replace=False))
         groups = slices.person[self.own], slices.person[train]
-        redrawn = baselines.thumbnails(np.round(vqvae.decode(codes[self.own]) * 255).astype(np.uint8))
-        _, self.own_pixels = baselines.nearest(redrawn, self.thumbnails, groups)
-        _, self.own_codes = memorisation.code_distances(codes[self.own], self.codes, self.background, groups)
+        self.own_pixels, self.own_codes = np.full((2, len(self.own)), np.inf)
+        apart = people_known(study)
+        if apart:  # else another scan of one's own would count as another person's
+            redrawn = baselines.thumbnails(np.round(vqvae.decode(codes[self.own]) * 255).astype(np.uint8))
+            _, self.own_pixels = baselines.nearest(redrawn, self.thumbnails, groups)
+            _, self.own_codes = memorisation.code_distances(codes[self.own], self.codes, self.background, groups)
         self.limits = {
             "pixels": memorisation.threshold(self.held_pixels, self.own_pixels),
             "codes": memorisation.threshold(self.held_codes, self.own_codes),
         }
-        self.chance = memorisation.chance(len(self.own))
+        self.chance = memorisation.chance(len(self.own if apart else test))
         self.trained = np.asarray(slices.images[self.own]), groups[0]
 
     def neighbours(self, images, codes):
