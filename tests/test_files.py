@@ -97,6 +97,33 @@ def test_a_folder_that_cannot_be_swapped_stays(tmp_path, monkeypatch, refused):
     assert refused == 2 or "slices cannot be replaced (Permission denied): restart" in str(caught.value)
 
 
+def test_a_swap_that_is_stopped_half_way_is_undone(tmp_path, monkeypatch):
+    """The stop button of a notebook between the two renames, in a kernel that lives on."""
+    path, calls, replace = tmp_path / "checkpoint", [], os.replace
+
+    def stopped(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with files.whole_folder(path) as temporary:
+        (temporary / "old").touch()
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt), files.whole_folder(path):
+        pass
+    assert [inner.name for inner in path.iterdir()] == ["old"] and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_another_machine_moved_aside_is_put_back_under_a_lock(tmp_path):
+    path = tmp_path / "checkpoint"
+    (tmp_path / ".checkpoint.0badhost.1.tmpabc" / "checkpoint").mkdir(parents=True)
+    files.put_back(path)
+    assert not path.exists(), "that machine may be about to do it"
+    files.put_back(path, alone=True)
+    assert path.is_dir()
+
+
 def test_json_round_trip_and_refusals(tmp_path):
     path = tmp_path / "x.json"
     files.write_json(path, {"a": [1, 2.5, None], "é": "ü"})

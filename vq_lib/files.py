@@ -29,11 +29,14 @@ else:
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _left(path: Path) -> Iterator[Path]:
-    """What processes of this machine that were killed left beside `path` under a temporary name of it."""
-    for left in path.parent.glob(f".{path.name}.{HOST}.*.tmp*"):
-        pid = left.name.removeprefix(f".{path.name}.{HOST}.").split(".")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+def _left(path: Path, alone: bool = False) -> Iterator[Path]:
+    """What processes of this machine that were killed left beside `path` under a temporary name of it.
+
+    `alone`: a lock says that no other process writes there, on no machine: all that lies there was left.
+    """
+    for left in path.parent.glob(f".{path.name}.*.tmp*"):
+        host, pid = left.name.removeprefix(f".{path.name}.").split(".")[:2]
+        if alone or (host == HOST and pid.isdigit() and not psutil.pid_exists(int(pid))):
             yield left
 
 
@@ -45,9 +48,12 @@ def _beside(path: Path) -> str:
     return f".{path.name}.{HOST}.{os.getpid()}.tmp"
 
 
-def put_back(path: Path) -> None:
-    """Put a folder back that a process had moved aside when it was killed, before it could put the new one there."""
-    for left in () if path.exists() else _left(path):
+def put_back(path: Path, alone: bool = False) -> None:
+    """Put a folder back that a process had moved aside when it was killed, before it could put the new one there.
+
+    `alone`: the caller holds a lock on the folder, so that no other process can be about to do the same.
+    """
+    for left in () if path.exists() else _left(path, alone):
         if (left / path.name).is_dir():
             os.replace(left / path.name, path)
             return
@@ -95,7 +101,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
                                 "close what else uses it, and try again.") from None  # fmt: skip
             try:
                 os.replace(temporary, path)
-            except OSError:
+            except BaseException:  # a stopped cell or job too: what is put back now need not be looked for later
                 os.replace(replaced / path.name, path)
                 replaced.rmdir()
                 raise

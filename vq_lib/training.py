@@ -181,7 +181,7 @@ class Checkpoint(keras.callbacks.Callback):
     def restore(self):
         """Put the last checkpoint with our key into the model; True if there was one."""
         path = self.folder / "checkpoint"
-        put_back(path)
+        put_back(path, alone=True)  # the stage's lock is held
         try:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             if state["key"] != self.key:
