@@ -60,7 +60,8 @@ comma := ,
 .venv/.whole: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo "vq_lib" \
 	"needs Python 3.11 to 3.13, and '$(PYTHON)' is none: name one, as in 'make report PYTHON=python3.12'." >&2; exit 2; }
-	@{ $(BIN)/python -m pip --version >/dev/null 2>&1 && test ! -e .venv/.begun; } || \
+	@{ $(BIN)/python -c 'import sys, pip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && \
+	test ! -e .venv/.begun; } || \
 	{ "$(PYTHON)" -m venv --clear .venv && touch .venv/.begun; }
 	@rm -f .venv/.whole .venv/.tested
 	@echo "Installing into .venv$(if $(EXTRAS), for the GPU that nvidia-smi names) (minutes, once) ..."
