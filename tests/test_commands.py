@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -102,6 +103,21 @@ def test_images_of_more_than_8_bits_are_read_as_the_report_read_them(tiny, folde
         arguments = ["score", *model, str(tmp_path / "deep"), "--json", str(tmp_path / "scores.json")]
         commands.score(cli.parser().parse_args(arguments))
         assert json.loads((tmp_path / "scores.json").read_text())["ssim"]["mean"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_settings_that_a_report_was_built_with_count_for_its_images(tiny, tmp_path):
+    copy = shutil.copytree(tiny, tmp_path / tiny.name)
+    document = json.loads((copy / "metrics.json").read_text())
+    document["provenance"]["overrides"] = "data.white=4095"
+    for place in (copy, copy / "run"):
+        (place / "metrics.json").write_text(json.dumps(document))
+    assert commands._trained_with(copy).data.white == 4095
+    assert commands._trained_with(tiny).data.white is None
+
+
+def test_people_are_told_apart_by_sub_folders_where_names_do_not():
+    paths = [Path(name) for name in ("AD/1.png", "NC/1.png", "a/case_1_slice_3.nii.png", "b/case_1_slice_4.nii.png")]
+    assert commands._people(paths).tolist() == ["AD/1.png", "NC/1.png", "case_1", "case_1"]
 
 
 def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path):

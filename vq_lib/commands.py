@@ -80,8 +80,18 @@ def _belong_together(study):
 def _read(args, paths, model):
     """The images, uint8 (N, H, W, C), brought to the size, the colours and the levels that the model was trained on."""
     size, _, channels = model.settings["image_shape"]
-    white = args.white or (None if args.model else Study(args.report).recipe.data.white)
+    white = args.white or (None if args.model else _trained_with(args.report).data.white)
     return reading.read_many(paths, size, channels, white, progress=sys.stderr.isatty())
+
+
+def _trained_with(report):
+    """The recipe of a report, with the settings that its last building put in their place (`--set`)."""
+    study, overrides = Study(report), ""
+    for path in (study.metrics, study.published / "metrics.json"):
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            overrides = str(files.read_json(path, "a report")["provenance"]["overrides"])
+            break
+    return Study(report, overrides=overrides).recipe
 
 
 def _quality(args, paths, model, people):
@@ -118,8 +128,9 @@ def _images_in(folder):
 
 
 def _people(paths):
-    """Whose each image is: what stands before `_slice_K` in its name, or the whole name; (N,) str."""
-    return np.array([re.sub(r"_slice_\d+.*$", "", path.name) for path in paths])
+    """Whose each image is: what stands before `_slice_K` in its name, or the whole path; (N,) str."""
+    return np.array([re.sub(r"_slice_\d+.*$", "", path.name) if "_slice_" in path.name else path.as_posix()
+                     for path in paths])  # fmt: skip
 
 
 def reconstruct(args: Namespace) -> None:
@@ -140,7 +151,7 @@ def reconstruct(args: Namespace) -> None:
     if len(set(names)) < len(names):
         raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
     model, _ = _models(args)
-    outputs, scores, summary = _quality(args, paths, model, _people(paths))
+    outputs, scores, summary = _quality(args, paths, model, _people(inside))
     for name, image in zip(names, outputs, strict=True):
         _save(out / name, image)
     rows = [
