@@ -21,6 +21,9 @@ PACKAGES = (
 )
 
 
+CODE = ("vq_lib", "notebooks", "pyproject.toml", "constraints.txt")
+
+
 def versions() -> dict[str, str]:
     """`{"python": …, package: version}` of the packages that are installed."""
     found = {"python": platform.python_version()}
@@ -72,14 +75,17 @@ def now() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the repository, with "+" where files differ from it; None outside a checkout."""
+    """The commit of the repository, with "+" where code differs from it; None outside a checkout."""
     try:
         git = ["git", "-C", str(REPOSITORY)]
         name = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", *CODE],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return name + ("+" if changed.stdout.strip() else "")
     except (OSError, subprocess.CalledProcessError):
