@@ -33,6 +33,7 @@ def metrics(name, ssim, prior=True):
             "mean_image": {"ssim": 0.6, "ssim_foreground": 0.4, "psnr": 20.0},
             "webp": {"ssim": 0.8, "ssim_foreground": 0.7, "psnr": 25.0, "bits_per_pixel": 0.4},
         },
+        "codecs": {"fixed_length": {"webp": {"ssim": 0.8, "ssim_foreground": 0.7, "bits_per_pixel_payload": 0.4}}},
     }  # fmt: skip
     if prior:
         document["prior"] = {
@@ -183,6 +184,25 @@ def test_checks_of_another_kind_are_told_as_unreadable(reports):
     document["data"]["checks"] = []
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
     assert "reports/one/metrics.json could not be read" in comparison.page(reports)
+
+
+@pytest.mark.parametrize(("part", "key"), [("vqvae", "psnr"), ("vqvae", "epochs"), ("provenance", "device"),
+                                           ("provenance", "precision"), ("samples", "seconds")])  # fmt: skip
+def test_a_report_without_what_a_table_needs_is_told_as_unreadable(reports, part, key):
+    document = metrics("one", 0.9)
+    del document[part][key]
+    (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    text = comparison.page(reports)
+    assert "reports/one/metrics.json could not be read" in text and "two/report.html" in text
+
+
+def test_a_report_of_other_data_than_its_recipes_says_so(reports):
+    shutil.copy(REPOSITORY / "reports" / "adni" / "recipe.yaml", reports / "two")
+    document = metrics("two", 0.93)
+    for layout, said in (("oasis", ", on OASIS-1"), ("adni", ""), (None, "")):
+        document["data"]["checks"] = {"layout": layout}
+        (reports / "two" / "metrics.json").write_text(json.dumps(document))
+        assert comparison.elsewhere(comparison.Report(reports / "two")) == said
 
 
 def test_the_page_loads_nothing_and_says_everything_twice(reports):

@@ -6,23 +6,24 @@ It is drawn from what reports publish (`metrics.json`, `history-*.csv`, `sweep.c
 
 import base64
 import csv
+import functools
 import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from vq_lib import recipe as recipes
 from vq_lib.errors import UserError
 from vq_lib.files import read_columns, whole_file
-from vq_lib.names import NAMES
+from vq_lib.names import LAYOUTS, NAMES
+from vq_lib.names import rate as rated
 from vq_lib.study import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"
 TEMPLATE = "comparison.html.j2"
-LAYOUTS = {"cohort": "synthetic people", "oasis": "OASIS-1", "adni": "ADNI", "volumes": "volumes",
-           "image_folder": "folder of images"}  # fmt: skip
 LEVEL = 0.85  # a validation SSIM that most systems reach: the time that each takes to it is a measure of its speed
 
 
@@ -52,6 +53,14 @@ class Report:
         for needed in ("ssim", "ssim_foreground"):
             self.vqvae[needed]["mean"], self.vqvae[needed]["low"], self.vqvae[needed]["high"]  # noqa: B018
 
+    @functools.cached_property
+    def rows(self) -> dict[str, Any]:
+        """The report's rows of the page's tables, by table."""
+        return {
+            "quality": _quality(self), "generation": _generation(self) if self.prior else None,
+            "cost": _cost(self), "provenance": _made(self),
+        }  # fmt: skip
+
     @property
     def data(self) -> str:
         """The data in words, such as "OASIS-1, 128×128"; "" where the recipe has changed since."""
@@ -75,6 +84,7 @@ def read(folder: Path) -> tuple[list[Report], list[str]]:
         try:
             report = Report(path.parent)
             if report.metrics["report"] == name:
+                report.rows  # noqa: B018 - a document of another shape is found out here, not in the middle of the page
                 found.append(report)
                 continue
             problem = f"is that of the report '{report.metrics['report']}'"  # its folder was copied or renamed
@@ -155,10 +165,10 @@ def page(folder: Path = REPORTS) -> str:
         add("rate-distortion", draw.rate_distortion(groups(reports), reports, _crosses(folder, systems)),
             "SSIM and foreground SSIM on test people, over bits per pixel; a row for each data set, since only within "
             "one are scores comparable. A line joins a report's two rates: fixed-length codes (dot) and the prior's "
-            "code length (star). Open marks: image codecs on the same slices, at the settings nearest the reports' "
-            "rates, without the container's bytes. Crosses: what published systems reported of other splits of such "
+            "code length (star). Open marks: image codecs on the same slices, at the settings nearest to both, "
+            "without the container's bytes. Crosses: what published systems reported of other splits of such "
             "data.",
-            "; ".join(f"{r.name}: SSIM {r.vqvae['ssim']['mean']:.3f} at {min(r.rates):.2f} bits per pixel"
+            "; ".join(f"{r.name}: SSIM {r.vqvae['ssim']['mean']:.3f} at {rated(min(r.rates))} bits per pixel"
                       for r in reports))  # fmt: skip
         add("training", draw.training(reports, LEVEL),
             "Validation scores while the VQ-VAEs train, over minutes of training (logarithmic; the dashed line is the "
@@ -172,7 +182,7 @@ def page(folder: Path = REPORTS) -> str:
     for tried in swept:
         figure = draw.sweep(tried)
         add(f"sweep-{tried['name']}", figure,
-            f"The sweep of {tried['name']}: foreground SSIM on validation people with one thing changed at a time; the "
+            f"The sweep of {tried['name']}: foreground SSIM on validation people, with what each point changes; the "
             "dashed line is the recipe.",
             f"{len(tried['rows'])} points, foreground SSIM of each as in the table.")  # fmt: skip
     template = REPOSITORY / "reports" / "template"
@@ -184,10 +194,10 @@ def page(folder: Path = REPORTS) -> str:
         samples=[picture for picture in map(_samples, reports) if picture],
         acknowledgements=_acknowledgements(reports),
         reports=[{"name": r.name, "title": r.title, "url": f"{r.name}/report.html"} for r in reports],
-        quality=[_quality(r) for r in reports],
-        generation=[_generation(r) for r in reports if r.prior],
-        cost=[_cost(r) for r in reports], level=LEVEL,
-        provenance=[(r.name, _made(r)) for r in reports],
+        quality=[r.rows["quality"] for r in reports],
+        generation=[r.rows["generation"] for r in reports if r.prior],
+        cost=[r.rows["cost"] for r in reports], level=LEVEL,
+        provenance=[(r.name, r.rows["provenance"]) for r in reports],
     )  # fmt: skip
 
 
@@ -243,7 +253,7 @@ def _systems(reports, systems):
     for system in systems:
         score = "–"
         if report := own.get(system["recipe"]):
-            score = f"{report.vqvae['ssim']['mean']:.3f}, after {_epochs(report.vqvae)} epochs"
+            score = f"{report.vqvae['ssim']['mean']:.3f}{elsewhere(report)}, after {_epochs(report.vqvae)} epochs"
         cells = [system["name"], system["reported"], score, system["caution"]]
         rows.append(cells if len(missing) < len(systems) else [*cells[:2], cells[3]])
     return {"rows": rows, "missing": missing, "any": len(missing) < len(systems)}
@@ -302,14 +312,26 @@ def _quality(report):
 def _generation(report):
     samples, bits = report.metrics.get("samples", {}), report.prior["bits_per_code"]
     name = report.prior["name"]
-    auc, pairs = (samples.get(name) for name in ("two_sample_auc", "pair_ms_ssim"))
+    auc, plain, pairs = (
+        samples.get(name) for name in ("two_sample_auc", "two_sample_auc_without_grain", "pair_ms_ssim")
+    )
     shares = [samples.get(name) for name in ("memorised_fraction", "failed_fraction")]
     unigram = report.prior.get("baselines_bits_per_code", {}).get("position_unigram")
     return [report.name, NAMES.get(name, name), f"{bits['test']:.2f}", f"{unigram:.2f}" if unigram else "–",
             " / ".join(f"{bits[split] / bits['train'] - 1:+.1%}" for split in ("test", "validation") if split in bits),
-            _interval(auc, 2) if auc else "–",
+            _interval(auc, 2) + (f" / {plain['mean']:.2f}" if plain else "") if auc else "–",
             f"{pairs['generated']:.3f} / {pairs['real']:.3f}" if pairs else "–",
             *("–" if share is None else f"{share:.1%}" for share in shares)]  # fmt: skip
+
+
+def elsewhere(report: Report) -> str:
+    """ ", on OASIS-1" where the report is of other data than its recipe is written for, else ""."""
+    try:
+        planned = recipes.load(report.folder / "recipe.yaml").data.layout
+    except UserError:
+        return ""
+    name = LAYOUTS.get(report.layout or "")
+    return f", on {name}" if name and planned not in (None, report.layout) else ""
 
 
 def _epochs(stage):
@@ -323,10 +345,10 @@ def _cost(report):
     return [report.name, report.provenance["device"], f"{minutes(report):.0f}", minutes_to(report), done,
             f"{sum(parts.values()):,}",
             f"{report.prior['parameters']:,}" if report.prior else "–", f"{report.vqvae['images_per_second']:.0f}",
-            f"{samples['count'] / max(samples['seconds'], 0.01):.1f}" if samples else "–"]  # fmt: skip
+            f"{samples['seconds']:.1f} for {samples['count']}" if samples else "–"]  # fmt: skip
 
 
 def _made(report):
     made = report.provenance
     fingerprint, recipe = made["data_fingerprint"][:12], made["recipe_sha256"][:12]
-    return f"recipe {recipe}, data {fingerprint}, commit {made['commit']}, {made['backend']}, {made['precision']}"
+    return f"settings {recipe}, data {fingerprint}, commit {made['commit']}, {made['backend']}, {made['precision']}"

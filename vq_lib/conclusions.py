@@ -9,7 +9,8 @@ import numpy as np
 from vq_lib import baselines, files
 from vq_lib.errors import UserError
 from vq_lib.metrics import difference, verdict
-from vq_lib.names import NAMES
+from vq_lib.names import LAYOUTS, NAMES
+from vq_lib.names import rate as rated
 
 SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f}")}
 RATES = {"fixed_length": "fixed-length codes", "prior": "the prior's code length"}
@@ -17,6 +18,7 @@ LOSSES = {"mse": "the squared error", "clipped_mse": "the squared error", "l1": 
 GUESSES = ("zeros", "mean_image", "position_mean", "nearest_training")
 COLLAPSED = 0.5  # a codebook of which less is used
 SMALL = 0.02  # a gap between groups of people that is not worth a sentence
+UNSTEADY = 0.05  # SSIM that falls by more within the last epochs
 FAILED = "farther from every training slice than any slice of a test person"
 Found = dict[str, dict]
 
@@ -35,7 +37,9 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
     sentences, beaten = [], {}
     for rate, codecs in found.items():
         verdicts: dict[str, list[str]] = {}  # what is said, and of which codecs
-        beaten[rate] = False
+        near = [name for name, codec in codecs.items() if not _beside(codec["bits_per_pixel_payload"], rates[rate])]
+        if near:  # a codec that spends far more or less proves nothing
+            beaten[rate] = False
         for name, codec in codecs.items():
             kinds: dict[str, list[str]] = {"better on": [], "worse on": [], "not to be told apart on": []}
             for score, (label, form) in SCORES.items():
@@ -43,15 +47,16 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
                 kind = verdict(lead, "better on", "worse on", "not to be told apart on")
                 figures = f"{form.format(codec[score])} against {form.format(own[score]['mean'])}{unit}"
                 kinds[kind].append(f"{label} ({figures})")
-            beaten[rate] |= bool(kinds["better on"])
+            if name in near:
+                beaten[rate] |= bool(kinds["better on"])
             said = listed([f"{kind} {listed(some) if len(some) < len(SCORES) else 'all three scores'}"
                            for kind, some in kinds.items() if some])  # fmt: skip
             paid = codec["bits_per_pixel_payload"]
-            miss = f" (at {paid:.2f}, as near as it comes)" if _beside(paid, rates[rate]) else ""
+            miss = f" (at {rated(paid)}, as near as it comes)" if _beside(paid, rates[rate]) else ""
             verdicts.setdefault(said, []).append(f"{NAMES[name]}{miss}")
         parts = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {said}" for said, names in verdicts.items()]
         if parts:
-            sentences.append(f"At {rates[rate]:.2f} bits per pixel, {RATES[rate]}: {'; '.join(parts)}.")
+            sentences.append(f"At {rated(rates[rate])} bits per pixel, {RATES[rate]}: {'; '.join(parts)}.")
     if beaten.get("fixed_length") and "prior" in beaten:
         sentences.append(
             "So even with the prior the model does not lead every codec on every score."
@@ -64,6 +69,19 @@ def against_codecs(found: dict[str, Found], rates: dict[str, float], own: Found)
 def _beside(paid, rate):
     """Whether a codec's rate is so far from the wanted one that it must be said."""
     return abs(paid / rate - 1) > 0.1
+
+
+def _near(metrics, rate):
+    """The codecs that come near one of the model's rates, `{name: codec}`; `rate` is a key of `RATES`."""
+    wanted = metrics["vqvae" if rate == "fixed_length" else "prior"]["bits_per_pixel"]
+    codecs = metrics.get("codecs", {}).get(rate, {})
+    return {name: codec for name, codec in codecs.items() if not _beside(codec["bits_per_pixel_payload"], wanted)}
+
+
+def best_codec(metrics: dict, rate: str, score: str) -> str | None:
+    """The codec with the highest `score` of those that come near one of the model's rates, a key of `RATES`."""
+    codecs = _near(metrics, rate)
+    return max(codecs, key=lambda name: codecs[name][score], default=None)
 
 
 def on_the_scale(points: Found, own: Found) -> list[str]:
@@ -156,6 +174,10 @@ def learning(history: dict[str, np.ndarray], settings, stopped: str = "") -> str
         first, before, end = history["val_ssim"][[0, -2, -1]]
         step = f"{end - before:+.4f}" if abs(end - before) >= 5e-5 else "less than 0.0001"
         text += f" SSIM goes from {first:.3f} after the first epoch to {end:.3f}; the last epoch changes it by {step}."
+        late = history["val_ssim"][-10:]
+        if done > 10 and (np.maximum.accumulate(late) - late).max() > UNSTEADY:
+            text += (f" It is unsteady: in the last ten epochs it lies anywhere from {late.min():.3f} to "
+                     f"{late.max():.3f}, so that the score is as much that of an epoch as of a model.")  # fmt: skip
     if done < settings.epochs:
         text += f" The training ended after {done} of {settings.epochs} epochs" + f" ({stopped})" * bool(stopped)
         improved = 0 < best == done - 1
@@ -191,8 +213,8 @@ def summary(recipe, found: Found) -> list[tuple[str, str]]:
         bits, unigram = prior["bits_per_code"]["test"], prior["baselines_bits_per_code"]["position_unigram"]
         rows.append(("Prior", (
             f"{bits:.2f} bits a code on test people, against {unigram:.2f} by the frequencies of each grid cell and "
-            f"{np.log2(recipe.vqvae.codes):.2f} at fixed length: {prior['bits_per_pixel']:.2f} instead of "
-            f"{metrics['vqvae']['bits_per_pixel']:.2f} bits per pixel."
+            f"{np.log2(recipe.vqvae.codes):.2f} at fixed length: {rated(prior['bits_per_pixel'])} instead of "
+            f"{rated(metrics['vqvae']['bits_per_pixel'])} bits per pixel."
         )))  # fmt: skip
     if samples := metrics.get("samples"):
         rows.append(("Samples", _samples(samples, found["memorisation"])))
@@ -201,11 +223,13 @@ def summary(recipe, found: Found) -> list[tuple[str, str]]:
 
 def _data(recipe, metrics):
     parts = {name: metrics["data"][name] for name in ("train", "validation", "test")}
-    side, kind = recipe.data.size, "synthetic people" if recipe.data.layout == "cohort" else "people"
+    side, kind = recipe.data.size, LAYOUTS["cohort"] if recipe.data.layout == "cohort" else "people"
+    layout = metrics["data"].get("checks", {}).get("layout", recipe.data.layout)
+    source = f" ({LAYOUTS[layout]})" if layout in ("oasis", "adni") else ""
     images, people = (sum(part[what] for part in parts.values()) for what in ("images", "people"))
     split = listed([f"{part['people']} for {name.replace('train', 'training')}" for name, part in parts.items()])
     return (
-        f"{images:,} slices of {side} × {side} pixels, of {people} {kind}: {split}. Scores are of the test "
+        f"{images:,} slices{source} of {side} × {side} pixels, of {people} {kind}: {split}. Scores are of the test "
         "people, who took no part in training or in any choice, unless another group is named."
     )
 
@@ -226,19 +250,16 @@ def _reconstruction(metrics):
     best = max(guesses, key=lambda name: guesses[name]["ssim_foreground"])
     text = (
         f"SSIM {score(**vqvae['ssim'])}, foreground SSIM {score(**vqvae['ssim_foreground'])}; the "
-        f"{NAMES[best]}, the best guess without a model, {guesses[best]['ssim']:.3f} and "
+        f"{NAMES[best]}, the best guess without a model by foreground SSIM, {guesses[best]['ssim']:.3f} and "
         f"{guesses[best]['ssim_foreground']:.3f}."
     )
-    rivals, rates = [], {"fixed_length": vqvae, "prior": metrics.get("prior")}
-    for rate, found in metrics.get("codecs", {}).items():
-        codecs = {name: codec for name, codec in found.items()
-                  if not _beside(codec["bits_per_pixel_payload"], rates[rate]["bits_per_pixel"])}  # fmt: skip
-        if codecs:
-            name = max(codecs, key=lambda name: codecs[name]["ssim_foreground"])
-            codec = codecs[name]
+    rivals = []
+    for rate in metrics.get("codecs", {}):
+        if name := best_codec(metrics, rate, "ssim_foreground"):
+            codec = metrics["codecs"][rate][name]
             rivals.append(
                 f"{codec['ssim']:.3f} and {codec['ssim_foreground']:.3f} at the rate of {RATES[rate]} ({NAMES[name]} "
-                f"at {codec['bits_per_pixel_payload']:.2f} bits per pixel)"
+                f"at {rated(codec['bits_per_pixel_payload'])} bits per pixel)"
             )
     return f"{text} The best image codec: {listed(rivals)}." if rivals else text
 
@@ -311,9 +332,8 @@ def _cut(metrics):
 
 def _winners(metrics):
     """The codecs whose foreground SSIM is above the model's at the rate of fixed-length codes."""
-    codecs, rate = metrics.get("codecs", {}).get("fixed_length", {}), metrics["vqvae"]["bits_per_pixel"]
-    fit = {name: codec for name, codec in codecs.items() if not _beside(codec["bits_per_pixel_payload"], rate)}
-    return {name: codec for name, codec in fit.items() if codec["lead"]["ssim_foreground"]["high"] < 0}
+    codecs = _near(metrics, "fixed_length")
+    return {name: codec for name, codec in codecs.items() if codec["lead"]["ssim_foreground"]["high"] < 0}
 
 
 def _served_worst(reconstruction):
@@ -372,8 +392,11 @@ def _generated_badly(samples, generation, memorisation):
         if floor and whole["mean"] <= floor["high"]:
             text += f", though no better than two halves of the test people ({floor['low']:.2f} to {floor['high']:.2f})"
         if same and difference(whole, same)["low"] > 0:
-            text += ". From reconstructions with the same grain, {:.2f}: much of it is the grain, not the prior".format(
-                same["mean"]
+            text += f". From reconstructions with the same grain, {same['mean']:.2f}: "
+            text += (
+                "what tells them from slices is decoder and grain, not the prior"
+                if same["low"] <= 0.5
+                else "so much is the prior's, the rest is what decoder and grain make of any codes"
             )
         sentences.append(text.format(**whole) + ".")
     return sentences

@@ -13,3 +13,15 @@ NAMES = {
     "gated": "Gated PixelCNN",
     "snail": "PixelSNAIL",
 }
+LAYOUTS = {
+    "cohort": "synthetic people",
+    "oasis": "OASIS-1",
+    "adni": "ADNI",
+    "volumes": "volumes",
+    "image_folder": "folder of images",
+}
+
+
+def rate(bits_per_pixel):
+    """Bits per pixel as text: a rate below 0.1 keeps three digits."""
+    return f"{bits_per_pixel:.{2 if bits_per_pixel >= 0.1 else 3}f}"

@@ -3,8 +3,8 @@
 import json
 import re
 
-from vq_lib import comparison
-from vq_lib.names import NAMES
+from vq_lib import comparison, conclusions
+from vq_lib.names import NAMES, rate
 from vq_lib.study import REPOSITORY
 
 BEGIN, END = "<!-- results: written by make readme -->", "<!-- end of results -->"
@@ -14,31 +14,35 @@ def _row(path):
     document = json.loads(path.read_text(encoding="utf-8"))
     vqvae, prior = document["vqvae"], document.get("prior")
     best = max((b["ssim"], name) for name, b in document["baselines"].items() if "bits_per_pixel" not in b)
-    codecs = {name: b for name, b in document["baselines"].items() if "bits_per_pixel" in b}
-    rival = max(codecs, key=lambda name: codecs[name]["ssim"], default=None)
-    codec = bits = "–"
-    if rival:  # the model's rate counts no container either
-        rate = codecs[rival].get("bits_per_pixel_payload", codecs[rival]["bits_per_pixel"])
-        codec = f"{codecs[rival]['ssim']:.3f}, {NAMES[rival]} at {rate:.2f} bpp"
+    bits = "–"
     if prior:
         bits = f"{prior['bits_per_code']['test']:.2f} ({prior['baselines_bits_per_code']['position_unigram']:.2f})"
     score = "{mean:.3f} ({low:.3f}–{high:.3f})".format
     test = document["data"]["test"]
     return [
-        f"[{document['report']}](reports/{path.parent.name}/report.html)",
+        f"[{document['report']}](reports/{path.parent.name}/report.html)"
+        + comparison.elsewhere(comparison.Report(path.parent)),
         f"{test['images']} slices of {test['people']} people",
         score(**vqvae["ssim"]),
         score(**vqvae["ssim_foreground"]),
         f"{best[0]:.3f}, {NAMES[best[1]]}",
-        codec,
+        " / ".join(rate(part["bits_per_pixel"]) for part in (vqvae, prior) if part),
+        " / ".join(_codec(document, name) for name in document["codecs"]),
         bits,
         f"{sum(comparison.trainings(document).values()):.0f} min, {document['provenance']['device']}",
     ]
 
 
+def _codec(document, where):
+    """The best codec's SSIM near a rate of the model, a key of `conclusions.RATES`; "–" where none comes near."""
+    name = conclusions.best_codec(document, where, "ssim")
+    return f"{document['codecs'][where][name]['ssim']:.3f}, {NAMES[name]}" if name else "–"
+
+
 def table() -> str:
     """The table in Markdown: a row for each published report."""
-    header = ["report", "test", "SSIM (95%)", "foreground SSIM (95%)", "best SSIM without a model", "best codec's SSIM",
+    header = ["report", "test", "SSIM (95%)", "foreground SSIM (95%)", "best SSIM without a model",
+              "bits per pixel, fixed / prior", "best codec's SSIM there",
               "bits per code (position unigram)", "training, all priors"]  # fmt: skip
     rows = [_row(path) for path in sorted((REPOSITORY / "reports").glob("*/metrics.json")) if _published(path)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])

@@ -52,10 +52,10 @@ def rate_distortion(groups, reports, systems):
 
 
 def _codecs(axes, group, score):
-    """The codecs on a group's slices, a mark for each setting, though it may be the nearest to two reports' rates."""
+    """The codecs on a group's slices, a mark for each setting, though it may be the nearest to several rates."""
     found = {
-        (name, codec.get("bits_per_pixel_payload", codec["bits_per_pixel"]), codec[score])
-        for report in group for name, codec in report.metrics.get("baselines", {}).items() if "bits_per_pixel" in codec
+        (name, codec["bits_per_pixel_payload"], codec[score])
+        for report in group for codecs in report.metrics.get("codecs", {}).values() for name, codec in codecs.items()
     }  # fmt: skip
     for name, rate, value in sorted(found):
         axes.plot(rate, value, CODECS[name], mfc="none", ms=5, color=COLOURS["baseline"], zorder=3)

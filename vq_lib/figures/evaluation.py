@@ -5,6 +5,7 @@ import numpy as np
 from vq_lib import figures
 from vq_lib.figures import COLOURS
 from vq_lib.names import NAMES
+from vq_lib.names import rate as rated
 
 STANDS = {**NAMES, "slice": "the slice", "another_person": "another person, same position"}
 
@@ -19,7 +20,7 @@ def on_one_axis(baselines, vqvae, rate):
         axes.bar_label(bars, fmt=" %.3f", fontsize=9)
         own = vqvae[score]
         errors = [[own["mean"] - own["low"]], [own["high"] - own["mean"]]]
-        name, colour = f"this VQ-VAE, {rate:.2f} bpp", COLOURS["model"]
+        name, colour = f"this VQ-VAE, {rated(rate)} bpp", COLOURS["model"]
         bar = axes.barh([name], [own["mean"]], xerr=errors, color=colour, height=0.65)
         axes.bar_label(bar, labels=[f" {own['mean']:.3f}"], fontsize=9)
         axes.set(title=title, xlim=(0, 1.15), xticks=np.arange(0, 1.01, 0.2))
@@ -30,7 +31,7 @@ def on_one_axis(baselines, vqvae, rate):
 
 def _with_rate(name, value):
     rate = value.get("bits_per_pixel_payload")
-    return NAMES[name] if rate is None else f"{NAMES[name]}, {rate:.2f} bpp"
+    return NAMES[name] if rate is None else f"{NAMES[name]}, {rated(rate)} bpp"
 
 
 def by_position(positions, scores, reference):
