@@ -239,8 +239,8 @@ figures.show(
 #
 # The usual score is its mean over the whole image, background included. **Foreground SSIM** is the mean only where the
 # input is brighter than 0.05. Four guesses need no model: a black image, the mean training image, the mean training
-# image of the same slice position, and the most similar training image. Whatever the VQ-VAE reaches in notebook 2 has
-# to be read against these.
+# image of the same slice position, and the most similar training image. They are scored on the test people here, as the
+# VQ-VAE is in notebook 4: whatever it reaches there has to be read against these.
 
 # %%
 names = {

@@ -70,8 +70,8 @@ figures.settings(study)
 # + \beta \, \frac{1}{ND} \sum_{i=1}^{N} \lVert z_{e,i} - \operatorname{sg}(z_{q,i}) \rVert^2 .$$
 #
 # Dividing by the variance of the training images makes the first term a share: 1 is what the mean grey level
-# scores, 0 is perfect. A model with $\lambda > 0$ trains on what it is scored by, so PSNR and foreground SSIM stand
-# beside every SSIM.
+# scores, 0 is perfect. A model with $\lambda > 0$ trains on what it is scored by, SSIM and foreground SSIM alike: PSNR
+# stands beside them, and knows nothing of that term.
 
 # %%
 figures.points(draw.loss_in_words(study.recipe.vqvae), title="In this report:")
@@ -123,7 +123,7 @@ figures.paragraphs(conclusions.learning(history, study.recipe.vqvae, summary["st
 # to those of the brightest, so that the row should look like the slice seen from afar. It does not show what else codes
 # of one brightness differ in, such as the edges that they draw. The error should be fine and spread out, like grain;
 # where it draws an outline, the model has moved or blurred an edge. The slices are of **validation people**, whom the
-# model has not seen; the first, middle and last position of different people are shown.
+# model has not seen: six of them, each at another position, from the lowest to the highest.
 
 # %%
 held_out = slices.where("validation")
@@ -170,8 +170,9 @@ figures.show(
 # %% [markdown]
 # ## What was tried
 #
-# *What to look for.* One thing is changed at a time and the model trained again for a short while; the validation
-# people judge, so that the test people choose nothing. `vq-lib sweep` makes this table from the report's `sweep.yaml`.
+# *What to look for.* Each point changes what its name says, and the model is trained again for a short while; the
+# validation people judge, so that the test people choose nothing. What another seed changes as much is no difference.
+# `vq-lib sweep` makes this table from the report's `sweep.yaml`.
 
 # %%
 tried = sweep.table(study)

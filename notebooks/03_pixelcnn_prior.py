@@ -56,7 +56,8 @@ figures.settings(study)
 # and one network computes all of them at once, if no cell can see itself or a later one. Three ways to see the past:
 #
 # * **PixelCNN** (van den Oord et al. 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759)): convolutions are
-# *masked*, their windows end at the cell itself.
+# *masked*: the windows of the first layer end before the cell (mask A), those of later layers, which read what the
+# first found, at it (mask B).
 # * **Gated PixelCNN** ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328)): two stacks. The vertical one reads whole
 # rows above, the horizontal one the row to the left; each layer multiplies what it found by a gate,
 # $\tanh(a) \odot \sigma(b)$.
@@ -68,10 +69,10 @@ figures.settings(study)
 #
 # ## What a cell sees
 #
-# *What to look for.* Nothing below or to the right of the red cell may matter (grey): that would be looking at the
-# answer. Orange is past that the network *cannot* see. Stacked masked windows reach up and to the left, but to the
-# upper right their view is cut off at a slant: the **blind spot** of PixelCNN (1606.05328, figure 1). Two stacks
-# close it within their reach, and attention has no reach to end at.
+# *What to look for.* Nothing below the red cell, nor to its right in its own row, may matter (grey): that would be
+# looking at the answer. Orange is past that the network *cannot* see. Stacked masked windows reach up and to the left,
+# but to the upper right their view is cut off at a slant: the **blind spot** of PixelCNN (1606.05328, figure 1). Two
+# stacks close it within their reach, and attention has no reach to end at.
 
 # %%
 cell = (10, 7)
@@ -103,8 +104,9 @@ else:
 
 # %% [markdown]
 # *What to look for.* Validation bits should fall well below the dashed line (the next section says what it is) and
-# not rise again. With few people a prior learns them by heart: then the training curve goes on falling while the
-# validation curve turns. Dropout and keeping the best epoch stand against that.
+# not rise again. What a conditioned prior is told is not counted here yet, and training bits are those with dropout,
+# where the recipe has it. With few people a prior learns them by heart: then the training curve goes on falling while
+# the validation curve turns. Dropout and keeping the best epoch stand against that.
 
 # %%
 if trained:
@@ -131,7 +133,7 @@ if trained:
 # * **uniform**: every code alike, $\log_2 K$;
 # * **unigram**: how frequent each code is;
 # * **position unigram**: how frequent each code is *at this place of the grid*. Brains are aligned, so this says a
-# lot: a prior that does not beat it has learned nothing about the shape of brains;
+# lot: for a prior that does not beat it, knowing the place alone would have been better;
 # * **Markov**: a mixture of the position unigram, $p(z \mid \text{left})$ and $p(z \mid \text{upper})$.
 #
 # *What to look for.* The coloured bars against the bar of the position unigram. On the right the priors are enlarged: a

@@ -493,7 +493,7 @@ if prior is not None:
     by = {"pixels": int((near["pixel_distance"] < limits["pixels"]).sum()),
           "codes": int((near["code_distance"] < limits["codes"]).sum())}  # fmt: skip
     display(figures.paragraphs(
-        f"{by['pixels']} samples are suspects by pixels and {by['codes']} by codes. "
+        f"Suspects among the samples: {by['pixels']} by pixels and {by['codes']} by codes. "
         f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
         f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}."
     ))  # fmt: skip
@@ -579,7 +579,8 @@ if prior is not None:
 # Both parts are distributions of TensorFlow Probability. *What to look for.* The codes are cheap beside the pixels that
 # they leave open: most bits go to what the codes leave out, the scanner's noise and fine structure that was lost. PNG
 # and WebP need no training; the last column says whether this model's bound is below theirs on the same slices. Where
-# theirs is lower, what the codes leave out is not all noise.
+# theirs is lower, what the codes leave out is not all noise; or a grey slice is kept as three equal channels, which
+# they see and the bound, which counts each channel, does not.
 
 # %%
 likelihood = None

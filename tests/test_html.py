@@ -95,7 +95,7 @@ def test_cards_do_without_missing_figures():
     used, found = report_html.cards({"vqvae": vqvae, "samples": {"two_sample_auc": auc}}, 512)
     assert used == ("Codes used", "100%", "perplexity 116 (at most 244 with one code for black); foreground 458 of 512")
     remark = "95% interval 0.56 to 0.74; 0.5: this linear classifier cannot tell"
-    assert found == ("Two-sample AUC", "0.65", remark)
+    assert found == ("Two-sample AUC, with grain", "0.65", remark)
 
 
 def test_warnings_are_honest_or_absent():

@@ -276,6 +276,10 @@ def test_the_receptive_field_figure_has_a_blind_spot_and_two_cures():
     )
     assert reach_in_words(seen_by["snail"], (8, 5)).startswith("All 93 past cells")
     assert reach_in_words(np.zeros((3, 3)), (2, 1)).startswith("0 of 7 past cells (0%)")
+    assert (
+        reach_in_words(np.eye(3) * [1, 1, 0], (2, 2))
+        == "2 of 8 past cells (25%) influence the cell, in all 2 rows above it."
+    )
 
 
 def test_code_lengths_are_the_cross_entropy():

@@ -47,7 +47,7 @@ def card(study: Study, metrics: dict, acknowledgement: str) -> str:
                        f"{samples['count']} samples with grain from test slices with an AUC of {auc:.2f}, and samples "
                        f"as they are decoded with {decoded:.2f} (0.5: it finds no difference; another classifier may); "
                        f"{samples['memorised_fraction']:.1%} of them lie suspiciously near to a training slice, as up "
-                       "to 2% of unseen people's slices do.")  # fmt: skip
+                       f"to {samples['memorised_by_chance']:.1%} of real slices of other people do.")  # fmt: skip
         if "failed_fraction" in samples:
             prior_bits += (f" {samples['failed_fraction']:.1%} failed: they lie farther from every training slice than "
                            "any test slice does.")  # fmt: skip

@@ -135,7 +135,9 @@ def cards(metrics: dict, codes: int | None = None) -> list[tuple[str, str, str]]
     samples = metrics.get("samples") or {}
     if auc := samples.get("two_sample_auc"):
         remark = f"95% interval {auc['low']:.2f} to {auc['high']:.2f}; 0.5: this linear classifier cannot tell"
-        found.append(("Two-sample AUC", f"{auc['mean']:.2f}", remark))
+        if plain := samples.get("two_sample_auc_without_grain"):
+            remark += f". As the decoder draws them, and as they are pictured here: {plain['mean']:.2f}"
+        found.append(("Two-sample AUC, with grain", f"{auc['mean']:.2f}", remark))
     if "failed_fraction" in samples:
         failed, near = f"{samples['failed_fraction']:.1%}", f"{samples['memorised_fraction']:.1%}"
         chance, copies = samples.get("failed_by_chance") or 0, samples.get("memorised_by_chance") or 0.02
@@ -191,7 +193,7 @@ def warnings(metrics: dict, verdict: dict) -> list[str]:
     unigram = prior.get("baselines_bits_per_code", {}).get("position_unigram")
     if bits and unigram and bits["test"] >= unigram:
         found.append(f"The prior needs {bits['test']:.2f} bits a code and a table of frequencies for each cell "
-                     f"{unigram:.2f}: it knows nothing of how codes go together.")  # fmt: skip
+                     f"{unigram:.2f}: knowing the place in the grid alone is better than this prior.")  # fmt: skip
     if verdict.get("failed", {}).get("beyond_chance"):
         found.append(verdict["failed"]["sentence"])
     if verdict.get("kind", "none") != "none":
@@ -279,7 +281,7 @@ def _provenance(study, provenance, executed, notebooks):
             value = ", ".join(f"{name} {inner}" for name, inner in value.items())
         if key == "repeatable":
             value = "yes, bit for bit on one machine" if value else "to rounding only"
-        name = {"commit": "commit of this evaluation", "recipe_sha256": "recipe, SHA-256",
+        name = {"commit": "commit of this evaluation", "recipe_sha256": "settings, SHA-256",
                 "repeatable": "evaluation repeatable"}.get(key, key)  # fmt: skip
         rows.append((name.replace("_", " "), value))
     for notebook, path in zip(executed, notebooks, strict=True):

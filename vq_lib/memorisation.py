@@ -133,7 +133,7 @@ def failures(distances, held_out, people):
     )
     sentence += "of an unseen person does"
     if left_out is not None:
-        sentence += f", as {left_out:.1%} of an unseen person's slices do beside the other unseen people's"
+        sentence += f". Of an unseen person's slices {left_out:.1%} lie farther than all those of other unseen people"
     sentence += ". That is more than chance explains." if beyond else ". That is no more than chance explains."
     about = {"count": count, "fraction": count / n, "limit": limit, "left_out_fraction": left_out,
              "beyond_chance": bool(beyond), "sentence": sentence}  # fmt: skip
@@ -212,5 +212,6 @@ def verdict(suspects, exact, bits_train, bits_test, known=None, heated=(), rate=
     if gap > GAP:
         return "learned by heart", f"No sample has all the codes of a training slice, but {heart} {near}"
     return "none", (
-        f"No sign of memorisation: no sample has all the codes of a training slice. {more[0].upper()}{more[1:]}. {near}"
+        "No sign of memorisation by the rules of this report: no sample has all the codes of a training slice. "
+        f"{more[0].upper()}{more[1:]}. {near}"
     )

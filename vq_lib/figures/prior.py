@@ -23,7 +23,7 @@ def curves(histories, position_unigram):
     for name, history in histories.items():
         epochs = history["epoch"]
         marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
-        for column, style, what in (("loss", ":", "training, with dropout"), ("val_loss", "-", "validation")):
+        for column, style, what in (("loss", ":", "training"), ("val_loss", "-", "validation")):
             label, bits = f"{NAMES[name]}, {what}", history[column] / np.log(2)
             axes.plot(epochs, bits, color=SHADES[name], ls=style, marker=marker, label=label)
     axes.axhline(position_unigram, color=COLOURS["baseline"], ls="--", label="position unigram, validation")
@@ -201,9 +201,12 @@ def reach_in_words(influence, cell):
     if count == past:
         return f"All {past} past cells influence the cell: nothing is out of its reach."
     reach = row - np.flatnonzero(seen.any(axis=1)).min(initial=row)
+    share = f"{count} of {past} past cells ({count / past:.0%}) influence the cell"
+    if reach == row:
+        return f"{share}, in all {row} rows above it."
     return (
-        f"{count} of {past} past cells ({count / past:.0%}) influence the cell. They lie no more than {reach} of the "
-        f"{row} rows above it: of this slice's outline further away it knows only what the codes between carry on."
+        f"{share}. They lie no more than {reach} of the {row} rows above it: of this slice's outline further away it "
+        "knows only what the codes between carry on."
     )
 
 
