@@ -316,9 +316,10 @@ if prior is not None and prior.conditional:
 # $$x = m + s(m)\,w,$$
 #
 # $m$ the decoded image, $s$ the standard deviation of what the codes leave out at a grey level and a slope, and $w$
-# noise with its power spectrum, both fitted on the validation people. So the generated slices below have **grain**:
-# what the codes leave out, drawn as noise. Where they leave out the scanner's noise alone, that is what scans have;
-# where they leave out structure too, the grain is coarser than any scan's, and gives the samples away.
+# noise with its power spectrum, both fitted on the validation people. So the generated slices of this panel have
+# **grain**, what the codes leave out, drawn as noise; all other pictures show $m$. Where the codes leave out the
+# scanner's noise alone, grain is what scans have; where they leave out structure too, it is coarser than any scan's,
+# and gives the samples away.
 #
 # Before reading on: which of these are real? The key is at the end of the report.
 

@@ -136,7 +136,7 @@ def cards(metrics: dict, codes: int | None = None) -> list[tuple[str, str, str]]
     if auc := samples.get("two_sample_auc"):
         remark = f"95% interval {auc['low']:.2f} to {auc['high']:.2f}; 0.5: this linear classifier cannot tell"
         if plain := samples.get("two_sample_auc_without_grain"):
-            remark += f". As the decoder draws them, and as they are pictured here: {plain['mean']:.2f}"
+            remark += f". As the decoder draws them, without grain: {plain['mean']:.2f}"
         found.append(("Two-sample AUC, with grain", f"{auc['mean']:.2f}", remark))
     if "failed_fraction" in samples:
         failed, near = f"{samples['failed_fraction']:.1%}", f"{samples['memorised_fraction']:.1%}"
