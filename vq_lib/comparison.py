@@ -18,8 +18,7 @@ import yaml
 from vq_lib import recipe as recipes
 from vq_lib.errors import UserError
 from vq_lib.files import read_columns, whole_file
-from vq_lib.names import LAYOUTS, NAMES
-from vq_lib.names import rate as rated
+from vq_lib.names import LAYOUTS, NAMES, rated
 from vq_lib.study import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"

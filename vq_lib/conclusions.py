@@ -9,8 +9,7 @@ import numpy as np
 from vq_lib import baselines, files
 from vq_lib.errors import UserError
 from vq_lib.metrics import difference, verdict
-from vq_lib.names import LAYOUTS, NAMES
-from vq_lib.names import rate as rated
+from vq_lib.names import LAYOUTS, NAMES, rated
 
 SCORES = {"ssim": ("SSIM", "{:.3f}"), "ssim_foreground": ("foreground SSIM", "{:.3f}"), "psnr": ("PSNR", "{:.1f}")}
 RATES = {"fixed_length": "fixed-length codes", "prior": "the prior's code length"}

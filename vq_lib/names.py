@@ -22,6 +22,6 @@ LAYOUTS = {
 }
 
 
-def rate(bits_per_pixel):
+def rated(bits_per_pixel):
     """Bits per pixel as text: a rate below 0.1 keeps three digits."""
     return f"{bits_per_pixel:.{2 if bits_per_pixel >= 0.1 else 3}f}"

@@ -4,7 +4,7 @@ import json
 import re
 
 from vq_lib import comparison, conclusions
-from vq_lib.names import NAMES, rate
+from vq_lib.names import NAMES, rated
 from vq_lib.study import REPOSITORY
 
 BEGIN, END = "<!-- results: written by make readme -->", "<!-- end of results -->"
@@ -26,7 +26,7 @@ def _row(path):
         score(**vqvae["ssim"]),
         score(**vqvae["ssim_foreground"]),
         f"{best[0]:.3f}, {NAMES[best[1]]}",
-        " / ".join(rate(part["bits_per_pixel"]) for part in (vqvae, prior) if part),
+        " / ".join(rated(part["bits_per_pixel"]) for part in (vqvae, prior) if part),
         " / ".join(_codec(document, name) for name in document["codecs"]),
         bits,
         f"{sum(comparison.trainings(document).values()):.0f} min, {document['provenance']['device']}",

@@ -4,8 +4,7 @@ import numpy as np
 
 from vq_lib import figures
 from vq_lib.figures import COLOURS
-from vq_lib.names import NAMES
-from vq_lib.names import rate as rated
+from vq_lib.names import NAMES, rated
 
 STANDS = {**NAMES, "slice": "the slice", "another_person": "another person, same position"}
 
