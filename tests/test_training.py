@@ -131,6 +131,23 @@ def test_batches_visit_every_row_once_in_an_order_that_seed_and_epoch_decide():
     assert orders[0] == orders[2] != orders[1]
 
 
+def test_a_training_sees_each_batch_once_and_in_order():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(14, 2)).astype(np.float32), rng.normal(size=(14, 1)).astype(np.float32)
+    seen, unseen = (
+        training.Batches(x, rows, 4, seed, targets=y) for rows, seed in ((np.arange(11), 5), ([11, 12], None))
+    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+    model.compile(keras.optimizers.SGD(0.1), "mean_squared_error")
+    model.fit(seen, validation_data=unseen, epochs=3, verbose=0, shuffle=False)
+    weights = np.ones((2, 1))
+    for epoch in (1, 2, 3):  # Keras says `on_epoch_end` once before it begins
+        seen.start(epoch)
+        for a, b in (seen[index] for index in range(len(seen))):
+            weights -= 0.1 * 2 * a.T @ (a @ weights - b) / len(a)
+    np.testing.assert_allclose(model.get_weights()[0], weights, rtol=1e-5)
+
+
 def test_cosine_schedule_by_hand():
     schedule = training.optimizer(settings(schedule="cosine", epochs=5), 10)._learning_rate
     for step in (0, 10, 25, 50):

@@ -69,7 +69,10 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, inputs, rows, batch, seed=None, targets=None, change=None, devices=1):
-        super().__init__()
+        # tf.data's tuning sleeps 10 ms, 20, 40 … up to a minute, and an iterator that ends meanwhile often waits until
+        # it wakes (TensorFlow 2.21): up to as long again as it has run. Keras's own threads do without it. Elsewhere
+        # they would hand out the batches of Keras's first look at the data once more.
+        super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1, max_queue_size=2)
         self.change = change
         self.inputs, self.targets, self.rows, self.batch, self.seed = inputs, targets, np.asarray(rows), batch, seed
         self.count = len(self.rows) // devices * devices
