@@ -179,7 +179,10 @@ tried = sweep.table(study)
 if tried is None:
     print(sweep.missing(study))
 else:
-    display(figures.table(*tried))
+    header, rows, conclusion = tried
+    display(figures.table(header, rows, "Validation scores of every point of the sweep."))
+    if conclusion:
+        display(figures.paragraphs(conclusion))
 
 # %% [markdown]
 # **Next:** notebook 3 learns which grids of codes are brains.
