@@ -38,7 +38,7 @@ test: .venv/.tested
 # of them. JAX and PyTorch live in an environment of their own, which has no TensorFlow. The tests left out know no
 # backend, or are those of TFP. What 'make test' has just run on TensorFlow need not be run again: ON="jax torch".
 ELSEWHERE := architecture baselines bench cohort comparison conclusions data distribution environment figures files \
-	generation grain hostile_inputs html layouts leaks memorisation metrics notebooks readme recipe reports slurm sweep
+	generation grain hostile_inputs html layouts leaks memorisation metrics notebooks published readme recipe reports slurm sweep
 LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) -k "(not test_pipeline or report_is_whole) and not every_recipe"
 
 test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python

@@ -39,7 +39,7 @@ import time
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
-from vq_lib import baselines, conclusions, evaluation, figures, metrics, stages
+from vq_lib import baselines, conclusions, evaluation, figures, metrics, published, stages
 from vq_lib import data as datasets
 from vq_lib.figures import evaluation as draw
 from vq_lib.figures import generation as draw_samples
@@ -52,6 +52,7 @@ study = Study(report, data, overrides)
 figures.settings(study)
 
 # %%
+published.stand_in(study)  # nothing trained here, as in a fresh clone? then the models that the report came with
 slices = datasets.opened(study)
 vqvae, codes, summary = stages.load_vqvae(study, slices)
 prior, prior_summary = stages.load_prior(study, summary)

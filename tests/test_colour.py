@@ -64,4 +64,4 @@ def test_colour_through_training_scores_and_commands(tmp_path):
     assert done.returncode == 0, done.stderr
     assert abs(json.loads((tmp_path / "scores.json").read_text())["ssim"]["mean"] - report["ssim"]["mean"]) < 1e-5
     plain = Study(str(tmp_path), str(tmp_path / "data"), "data.augment=null")
-    assert stages._vqvae_key(plain, slices) != stages._vqvae_key(study, slices)  # it must be trained anew
+    assert stages.vqvae_key(plain, slices) != stages.vqvae_key(study, slices)  # it must be trained anew

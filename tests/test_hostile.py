@@ -152,6 +152,11 @@ VALUES = {
     "codes of text": ("codes", lambda f: "many"),
     "other number of codes than weights": ("codes", lambda f: 5),
     "codes of another length than weights": ("code_dim", lambda f: 3),
+    "more codes than memory": ("codes", lambda f: 2**28),
+    "layers wider than memory": (
+        "encoder",
+        lambda f: [{"layer": "conv", "filters": 10**6, "kernel": 4, "stride": 2, "repeat": 1, "hidden": None}],
+    ),
     "unknown codebook": ("codebook", lambda f: "pickle"),
     "unknown normalisation": ("normalise", lambda f: "/etc/passwd"),
     "unknown last layer": ("output", lambda f: "os.system"),

@@ -7,6 +7,7 @@ import pytest
 
 from vq_lib import data as datasets
 from vq_lib import stages, training
+from vq_lib.errors import UserError
 from vq_lib.study import Study
 from vq_lib.vqvae import VQVAE
 
@@ -34,6 +35,12 @@ def test_a_training_broken_off_leaves_the_finished_one_as_it_was(folder, monkeyp
     _, _, summary = stages.train_vqvae(study, slices)
     after = stages.history(study.vqvae)
     assert summary["epochs"]["done"] == 1 and all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_images_without_any_difference_are_named():
+    with pytest.raises(UserError, match="grey level 7"):
+        stages.variance(np.full((3, 4, 4, 1), 7, np.uint8), np.arange(3))
+    assert stages.variance(np.array([[[[0]]], [[[255]]]], np.uint8), np.arange(2)) == 0.25
 
 
 def test_a_summary_never_vouches_for_another_model(folder, monkeypatch):

@@ -11,7 +11,8 @@ Written by `vq-lib report {name}` from `../metrics.json`; the whole story is in 
 |---|---|
 | `vqvae.keras` | VQ-VAE, {size}×{size} {colour} slices to {grid} codes of {codes}; {parameters:,} parameters |
 {prior_row}
-Float32, without optimizer state; they load with `keras.saving.load_model` once `vq_lib` is imported, in safe mode.
+Float32, without optimizer state. `vq_lib.loading.load("vqvae.keras")` gives the Keras model, and runs no code that a
+file names.
 
 ```sh
 {commands}

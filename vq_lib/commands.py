@@ -31,14 +31,8 @@ def _model(path, kind):
         raise UserError(f"There is no model file {path}.")
     _keras()
     from vq_lib import loading
-    from vq_lib.priors import Prior
-    from vq_lib.vqvae import VQVAE
 
-    wanted = {"VQ-VAE": VQVAE, "prior": Prior}[kind]
-    model = loading.load(path)
-    if not isinstance(model, wanted):
-        raise UserError(f"{path} holds a {type(model).__name__}, not a {kind} of vq_lib.")
-    return model
+    return loading.load(path, kind)
 
 
 def _models(args, prior=False):

@@ -10,14 +10,17 @@ MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 LARGEST = 2**30  # bytes, unpacked
 
 
-def load(path: str | Path):
+def load(path: str | Path, kind: str | None = None):
     """A model that this library has saved, without optimiser.
+
+    Args:
+        kind: "VQ-VAE" or "prior", where nothing else will do.
 
     Keras's safe mode refuses pickled code, but lets a file name any class of Keras with any arguments. Here the file's
     configuration may name our own classes and Keras's dtype policy alone, and its weights lie inside it.
 
     Raises:
-        UserError: the file is missing, broken, or something else; the sentence says which.
+        UserError: the file is missing, broken, or something else, or not of the `kind`; the sentence says which.
     """
     path = Path(path)
     try:
@@ -33,10 +36,17 @@ def load(path: str | Path):
         raise _refused(path, error) from None
     import keras
 
+    # Keras finds the classes that have been imported: which ones, is said here and not by the file.
+    from vq_lib.priors import Prior
+    from vq_lib.vqvae import VQVAE
+
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise _refused(path, error) from None
+    if kind and not isinstance(model, {"VQ-VAE": VQVAE, "prior": Prior}[kind]):
+        raise UserError(f"{path} holds a {type(model).__name__}, not a {kind} of vq_lib.")
+    return model
 
 
 def _refused(path, error):
@@ -61,6 +71,9 @@ def _check(file):
     _only_ours(config)
     with file.open("model.weights.h5") as weights, h5py.File(weights, "r") as stored:
         _inside(stored)
+        sizes = [1024]  # pixels of a side
+        stored.visititems(lambda _, item: sizes.extend(getattr(item, "shape", ())))
+    _no_larger(config, max(sizes))
 
 
 def _only_ours(value):
@@ -76,6 +89,19 @@ def _only_ours(value):
                 raise ValueError(f"it names {module}.{kind}, which is no part of vq_lib")
         for inner in value.values():
             _only_ours(inner)
+
+
+def _no_larger(value, most, name=""):
+    """No size that the configuration names is larger than any array beside it: building it would take the memory."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key != "seed" and not (key == "codes" and value.get("levels")):  # FSQ keeps no array of its codes
+                _no_larger(inner, most, key)
+    elif isinstance(value, list):
+        for inner in value:
+            _no_larger(inner, most, name)
+    elif isinstance(value, int) and value > most:
+        raise ValueError(f"its {name} (={value}) fits none of its weights")
 
 
 def _inside(group):

@@ -20,10 +20,16 @@ FORMAT = 1  # raised when a change of the code makes what an earlier version tra
 
 
 def variance(images, rows):
-    """Variance of the grey levels of the chosen images, in [0, 1] intensities, exactly and in little memory."""
+    """Variance of the grey levels of the chosen images, in [0, 1] intensities, exactly and in little memory.
+
+    Raises:
+        UserError: all their pixels are alike, so that there is nothing to learn.
+    """
     counts = np.zeros(256, np.int64)
     for start in range(0, len(rows), 256):
         counts += np.bincount(np.asarray(images[rows[start : start + 256]]).ravel(), minlength=256)
+    if np.count_nonzero(counts) == 1:
+        raise UserError(f"every pixel of the training images has the grey level {counts.argmax()}: look at them.")
     levels = np.arange(256) / 255
     mean = (counts * levels).sum() / counts.sum()
     return float((counts * np.square(levels - mean)).sum() / counts.sum())
@@ -35,7 +41,8 @@ def _augment(study):
     return settings and functools.partial(augment, **settings.model_dump())
 
 
-def _vqvae_key(study, slices):
+def vqvae_key(study, slices):
+    """What the VQ-VAE of a study depends on, hashed."""
     parts = [FORMAT, study.recipe.chosen("vqvae"), slices.fingerprint]
     return files.digest([*parts, study.recipe.chosen("data")["augment"]] if study.recipe.data.augment else parts)
 
@@ -49,6 +56,11 @@ def _prior_keys(study, vqvae_key):
     return {name: files.digest([FORMAT, section, vqvae_key]) for name, section in chosen.items()}
 
 
+def prior_key(study, vqvae_key):
+    """What the main prior and all that it is compared with depend on, hashed."""
+    return files.digest([study.recipe.prior.name, _prior_keys(study, vqvae_key)])
+
+
 def _load(path, made_by):
     try:
         return loading.load(path)
@@ -56,8 +68,8 @@ def _load(path, made_by):
         raise UserError(f"{str(error)[:-1]}; {made_by} makes one.") from None
 
 
-def _finished(folder, key):
-    """The summary of a finished stage with this key, or None."""
+def finished(folder, key):
+    """The summary of the finished stage in `folder` with this key, or None."""
     try:
         summary = files.read_json(folder / "summary.json", "the stage")
     except UserError:
@@ -74,7 +86,7 @@ def _train(study, name, key, build, train, validation, callbacks, shown, describ
     """
     folder, settings = place or (getattr(study, name), getattr(study.recipe, name))
     with files.lock(folder / ".lock", f"{folder} is being trained by another process: wait for it, or stop it."):
-        summary = _finished(folder, key)
+        summary = finished(folder, key)
         if summary:
             print(f"{name}: already trained, {summary['epochs']['done']} epochs", flush=True)
             return _load(folder / "model.keras", "notebook 02 or 03"), summary
@@ -112,7 +124,7 @@ def train_vqvae(study, slices):
     Returns:
         model, codes (N, h, w) int32 and the summary.
     """
-    recipe, key = study.recipe.vqvae, _vqvae_key(study, slices)
+    recipe, key = study.recipe.vqvae, vqvae_key(study, slices)
     rows, held_out = slices.where("train"), slices.where("validation")
     model, summary = _train(
         study, "vqvae", key,
@@ -132,10 +144,15 @@ def train_vqvae(study, slices):
         codes = load_codes(study, key)
     except UserError:
         codes = model.encode(slices.images)
-        with files.whole_file(study.vqvae / "codes.npz") as temporary:
-            np.savez_compressed(temporary, codes=codes.astype(np.uint16), key=np.array(key))
+        save_codes(study.vqvae, codes, key)
     files.write_json(study.vqvae / "summary.json", summary)
     return model, codes, summary
+
+
+def save_codes(folder, codes, key):
+    """Write the codes of all slices, (N, h, w), with the key of the VQ-VAE that gave them, to `folder/codes.npz`."""
+    with files.whole_file(folder / "codes.npz") as temporary:
+        np.savez_compressed(temporary, codes=codes.astype(np.uint16), key=np.array(key))
 
 
 NOTEBOOK_02 = "`make report`, or notebook 02_vqvae_training with the same report, data and overrides,"
@@ -162,8 +179,8 @@ def load_vqvae(study, slices):
     Raises:
         UserError: it is not there; the sentence names the command to run first.
     """
-    key = _vqvae_key(study, slices)
-    summary = _finished(study.vqvae, key)
+    key = vqvae_key(study, slices)
+    summary = finished(study.vqvae, key)
     if summary is None:
         raise UserError(f"{study.vqvae} holds no finished VQ-VAE of these settings and data: run {NOTEBOOK_02} first.")
     model, codes = _load(study.vqvae / "model.keras", NOTEBOOK_02), load_codes(study, key)
@@ -232,7 +249,7 @@ def train_priors(study, slices):
     people = slices.person[slices.where("test")]
     summary = {
         **summary,
-        "key": files.digest([main, keys]),
+        "key": prior_key(study, vqvae_summary["key"]),
         "vqvae": vqvae_summary["key"],  # whose codes they know
         "models": {name: other["bits_per_code"] for name, (_, other) in found.items()},
         "differences": {name: metrics.interval(lengths[name] - lengths[main], people) for name, _ in others},
@@ -337,7 +354,7 @@ def load_prior(study, vqvae_summary):
     """The finished main prior and its summary, `(None, None)` where the recipe has none."""
     if study.recipe.prior is None:
         return None, None
-    summary = _finished(study.prior, files.digest([study.recipe.prior.name, _prior_keys(study, vqvae_summary["key"])]))
+    summary = finished(study.prior, prior_key(study, vqvae_summary["key"]))
     if summary is None:
         raise UserError(f"{study.prior} holds no finished prior of these settings and data: run {NOTEBOOK_03} first.")
     return _load(study.prior / "model.keras", NOTEBOOK_03), summary

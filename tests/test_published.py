@@ -1,0 +1,73 @@
+"""Published models stand in for trained ones in notebook 04, and load as their card says."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from conftest import REPOSITORY
+
+from vq_lib import published, stages
+from vq_lib.data import opened
+from vq_lib.errors import UserError
+from vq_lib.study import Study
+
+
+def _leaves(value, path=()):
+    """Every number and text of `metrics.json` but the times of notebook 04, by its path."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, key))
+    elif path not in {("provenance", "seconds", "evaluation"), ("samples", "seconds")}:
+        yield path, value
+
+
+@pytest.fixture
+def clone(tiny, tmp_path):
+    """The tiny report as it would come with a clone: published, without its `run/`."""
+    return shutil.copytree(tiny, tmp_path / tiny.name, ignore=shutil.ignore_patterns("run"))
+
+
+def test_notebook_04_of_a_clone_finds_what_was_published(clone, tmp_path):
+    executed = tmp_path / "04.ipynb"
+    source = REPOSITORY / "notebooks" / "04_evaluation.ipynb"
+    papermill.execute_notebook(source, executed, {"report": str(clone)}, cwd=source.parent, progress_bar=False)
+    said = "".join(out.get("text", "") for cell in nbformat.read(executed, as_version=4).cells
+                   for out in cell.get("outputs", []))  # fmt: skip
+    assert "the models that this report has published stand in" in said
+    mine, theirs = (dict(_leaves(json.loads((folder / "metrics.json").read_text("utf-8"))))
+                    for folder in (clone / "run", clone))  # fmt: skip
+    assert len(mine) > 200 and mine == {key: pytest.approx(value, rel=1e-6, nan_ok=True) if isinstance(value, float)
+                                        else value for key, value in theirs.items()}  # fmt: skip
+    assert not (clone / "run" / "vqvae").exists(), "'vq-lib report' would take it for a training"
+
+
+def test_models_of_another_recipe_do_not_stand_in(clone, capsys):
+    study = Study(clone, overrides="vqvae.beta=0.5")
+    published.stand_in(study)
+    assert "another recipe or from other data" in capsys.readouterr().out
+    assert study.vqvae == study.run / "vqvae"
+    with pytest.raises(UserError, match="no finished VQ-VAE"):
+        stages.load_vqvae(study, opened(study))
+
+
+def test_broken_metrics_are_named(clone):
+    (clone / "metrics.json").write_text('{"provenance": {}}')
+    with pytest.raises(UserError, match=r"metrics.json is not as 'vq-lib report' writes it"):
+        published.stand_in(Study(clone))
+
+
+def test_the_card_says_how_a_new_process_loads_the_models(tiny):
+    text = (tiny / "models" / "README.md").read_text("utf-8")
+    line = re.search(r'`vq_lib\.(loading\.load\("vqvae\.keras"\))`', text)[1]
+    code = f"from vq_lib import loading; print(*(type(m).__name__ for m in ({line}, {line.replace('vqvae', 'prior')})))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tiny / "models", env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["VQVAE", "PixelCNN"]
