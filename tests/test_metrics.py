@@ -53,6 +53,20 @@ def test_a_wrong_data_range_is_refused():
         metrics.ssim(inputs, outputs[:, :16])
 
 
+def test_in_parts_is_the_whole():
+    sizes, (first, second) = [], np.random.default_rng(0).random((2, 7, 4))
+
+    def added(a, b):
+        sizes.append(len(a))
+        return a + b
+
+    np.testing.assert_array_equal(metrics.in_parts(added, first, second, size=3), first + second)
+    assert sizes == [3, 3, 1]
+    assert metrics.levels(np.zeros((0, 8, 8, 1), np.float32)).shape == (0, 8, 8, 1)
+    with pytest.raises(ValueError, match="one with one"):
+        metrics.in_parts(added, first, second[:5])
+
+
 def test_interval_draws_people_not_slices():
     # Two people of 50 equal slices each: the only bootstrap means are 0, 0.5 and 1.
     values, people = np.repeat([0.0, 1.0], 50), np.repeat(["a", "b"], 50)

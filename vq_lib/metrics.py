@@ -7,6 +7,7 @@ from scipy.ndimage import correlate1d, maximum_filter
 from skimage.metrics import structural_similarity
 
 FOREGROUND = 0.05  # a pixel of the input brighter than this is foreground
+SCORES = ("ssim", "ssim_foreground", "psnr")
 PSNR_CAP = 100.0  # dB; the PSNR of equal images is infinite
 
 
@@ -31,6 +32,23 @@ def unit(images, name):
     return images.astype(np.float32)
 
 
+def in_parts(function, *arrays, size=256):
+    """`function` of `size` images at a time, put together, so that what it needs on its way stays small.
+
+    Args:
+        function: gets the same rows of each of `arrays`, and returns an array with a row for each of them.
+    """
+    count = len(arrays[0])
+    if any(len(array) != count for array in arrays):
+        raise ValueError(f"{[len(array) for array in arrays]} images cannot be compared one with one")
+    return np.concatenate([function(*(a[i : i + size] for a in arrays)) for i in range(0, max(count, 1), size)])
+
+
+def levels(images):
+    """The nearest grey levels, uint8, of images with intensities in [0, 1], (N, H, W, C)."""
+    return in_parts(lambda some: np.round(some * 255).astype(np.uint8), images)
+
+
 def ssim(inputs, outputs):
     """Structural similarity of each image with its input: plain and over the foreground.
 
@@ -44,17 +62,20 @@ def ssim(inputs, outputs):
     Returns:
         Two float64 arrays of shape (N,).
     """
-    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
-    if inputs.shape != outputs.shape:
-        raise ValueError(f"inputs {inputs.shape} and outputs {outputs.shape} differ in shape")
+    if np.shape(inputs) != np.shape(outputs):
+        raise ValueError(f"inputs {np.shape(inputs)} and outputs {np.shape(outputs)} differ in shape")
 
     def one(pair):
         score, similarity = _ssim_map(*pair)
         mask = (pair[0] > FOREGROUND).any(axis=-1)
         return score, similarity[mask].mean() if mask.any() else np.nan
 
+    def part(x, y):
+        pairs = zip(unit(x, "inputs"), unit(y, "outputs"), strict=True)
+        return np.array(list(pool.map(one, pairs)), dtype=np.float64).reshape(-1, 2)
+
     with ThreadPoolExecutor(2) as pool:
-        scores = np.array(list(pool.map(one, zip(inputs, outputs, strict=True))), dtype=np.float64).reshape(-1, 2)
+        scores = in_parts(part, inputs, outputs)
     return scores[:, 0], scores[:, 1]
 
 
@@ -80,22 +101,28 @@ def ssim_by_class(inputs, outputs, classes, count):
         similarity = _ssim_map(x, y)[1].mean(axis=-1)
         return [similarity[mask == k].mean() if (mask == k).any() else np.nan for k in range(count)]
 
-    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
+    def part(x, y, masks):
+        triples = zip(unit(x, "inputs"), unit(y, "outputs"), masks, strict=True)
+        return np.array(list(pool.map(one, triples))).reshape(-1, count)
+
     with ThreadPoolExecutor(2) as pool:
-        return np.array(list(pool.map(one, zip(inputs, outputs, classes, strict=True)))).reshape(-1, count)
+        return in_parts(part, inputs, outputs, classes)
 
 
 def psnr(inputs, outputs):
     """Peak signal-to-noise ratio of each image in dB, 10 log10(1 / MSE), capped at `PSNR_CAP`; shape (N,)."""
-    inputs, outputs = unit(inputs, "inputs"), unit(outputs, "outputs")
-    error = np.square(inputs.astype(np.float64) - outputs).mean(axis=(1, 2, 3))
+
+    def part(x, y):
+        return np.square(unit(x, "inputs").astype(np.float64) - unit(y, "outputs")).mean(axis=(1, 2, 3))
+
+    error = in_parts(part, inputs, outputs)
     return np.minimum(-10 * np.log10(np.maximum(error, 1e-30)), PSNR_CAP)
 
 
 def scores(inputs, outputs):
     """`ssim` and `psnr` of each image: `{ssim, ssim_foreground, psnr: (N,)}`, PSNR in dB."""
     plain, foreground = ssim(inputs, outputs)
-    return {"ssim": plain, "ssim_foreground": foreground, "psnr": psnr(inputs, outputs)}
+    return dict(zip(SCORES, (plain, foreground, psnr(inputs, outputs)), strict=True))
 
 
 def interval(values, people, draws=2000, seed=0):

@@ -158,12 +158,12 @@ class VQVAE(keras.Model):
             raise ValueError(
                 f"codes must have shape (N, {self.grid[0]}, {self.grid[1]}) and lie below {self.quantizer.codes}"
             )
-        parts = [
-            np.clip(np.asarray(self.decoder.predict_on_batch(
-                ops.convert_to_numpy(self.quantizer.decode(codes[i : i + batch]))), np.float32) + self.offset, 0, 1)
-            for i in range(0, len(codes), batch)
-        ]  # fmt: skip
-        return np.concatenate(parts) if parts else np.zeros((0, *self.settings["image_shape"]), np.float32)
+        images = np.empty((len(codes), *self.settings["image_shape"]), np.float32)
+        for i in range(0, len(codes), batch):
+            vectors = ops.convert_to_numpy(self.quantizer.decode(codes[i : i + batch]))
+            decoded = np.asarray(self.decoder.predict_on_batch(vectors), np.float32)
+            images[i : i + batch] = np.clip(decoded + self.offset, 0, 1)
+        return images
 
     def get_config(self):
         return {**super().get_config(), **self.settings}

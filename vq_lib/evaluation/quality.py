@@ -78,7 +78,7 @@ def tissues(study, slices, inputs):
         name: float(2 * ((found == k) & (by_rule == k)).sum() / ((found == k).sum() + (by_rule == k).sum()))
         for k, name in enumerate(generation.TISSUES, 1)
     }
-    lit = metrics.unit(inputs, "inputs").max(axis=-1) > metrics.FOREGROUND
+    lit = metrics.in_parts(lambda x: metrics.unit(x, "inputs").max(axis=-1) > metrics.FOREGROUND, inputs)
     return np.where((found == 0) & lit, len(CLASSES), found).astype(np.uint8), about
 
 
@@ -92,7 +92,7 @@ def reconstruction(study, slices, inputs, outputs, scores, classes, base, names=
     test = slices.where("test")
     people, labels = slices.person[test], slices.label[test]
     similarity = metrics.ssim_by_class(inputs, outputs, classes, len(names))
-    error = np.abs(inputs / 255.0 - outputs).mean(axis=-1)
+    error = metrics.in_parts(lambda x, y: np.abs(metrics.unit(x, "inputs") - y).mean(axis=-1), inputs, outputs)
     shares = [(classes == k).mean(axis=(1, 2)) for k in range(len(names))]
     by_tissue = {
         name: {"ssim": metrics.interval(similarity[:, k], people), "share": float(shares[k].mean()),
@@ -113,7 +113,7 @@ def reconstruction(study, slices, inputs, outputs, scores, classes, base, names=
     if np.unique(people).size > 1:
         scale["another_person"] = baselines.scores(inputs, inputs[another_person(slices, test)])
     for sigma in BLURS:
-        scale[f"blur_{sigma}"] = baselines.scores(inputs, _blurred(inputs, sigma))
+        scale[f"blur_{sigma}"] = _scores_blurred(inputs, sigma)
     document = {
         "tissues": by_tissue, "labels": by_label, "scale": scale,
         **{name: _foreground_by(groups, scores["ssim_foreground"])
@@ -124,7 +124,17 @@ def reconstruction(study, slices, inputs, outputs, scores, classes, base, names=
 
 
 def _blurred(images, sigma):
-    return gaussian_filter(images.astype(np.float32) / 255, (0, sigma, sigma, 0))
+    return gaussian_filter(metrics.unit(images, "images"), (0, sigma, sigma, 0))
+
+
+def _scores_blurred(images, sigma):
+    """Mean scores of uint8 `images` after a Gaussian blur of `sigma` pixels."""
+
+    def part(some):
+        found = metrics.scores(some, _blurred(some, sigma))
+        return np.stack([found[name] for name in metrics.SCORES], axis=1)
+
+    return baselines.means(dict(zip(metrics.SCORES, metrics.in_parts(part, images).T, strict=True)))
 
 
 def _foreground_by(groups, scores):

@@ -31,7 +31,7 @@ class Reference:
         people = slices.person[test]
         self.people = people if np.unique(people).size > 1 else np.arange(len(test))
         self.thresholds, self.inputs, self.grain = thresholds, inputs, grain
-        self.reconstructed = np.round(outputs * 255).astype(np.uint8)
+        self.reconstructed = metrics.levels(outputs)
         self.real, self.blurred = generation.features(inputs), generation.features(self.reconstructed)
         field = receptive_field(study.recipe.section("vqvae")["encoder"])
         black = metrics.black_cells(inputs, codes.shape[1:], field)
@@ -49,7 +49,7 @@ class Reference:
         self.own_pixels, self.own_codes = np.full((2, len(self.own)), np.inf)
         apart = people_known(study)
         if apart:  # else another scan of one's own would count as another person's
-            redrawn = baselines.thumbnails(np.round(vqvae.decode(codes[self.own]) * 255).astype(np.uint8))
+            redrawn = baselines.thumbnails(metrics.levels(vqvae.decode(codes[self.own])))
             _, self.own_pixels = baselines.nearest(redrawn, self.thumbnails, groups)
             _, self.own_codes = memorisation.code_distances(codes[self.own], self.codes, self.background, groups)
         self.limits = {

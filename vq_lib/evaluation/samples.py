@@ -29,7 +29,7 @@ def draw_samples(study, slices, vqvae, prior):
     began = time.monotonic()
     codes = sampling.sample(prior, settings.samples, condition=told, **drawing(study))
     seconds = time.monotonic() - began
-    images = np.round(vqvae.decode(codes) * 255).astype(np.uint8)
+    images = metrics.levels(vqvae.decode(codes))
     with files.whole_file(study.evaluation / "samples.npz") as temporary:
         np.savez_compressed(temporary, codes=codes.astype(np.uint16), images=images, condition=told)
     return images, codes, told, seconds
@@ -52,7 +52,7 @@ def draw_conditioned(study, slices, vqvae, prior, columns=8):
     label = np.repeat(np.arange(len(names)) if prior.labels else [-1], columns)
     told = np.stack([label, np.tile(places if prior.slices else -np.ones(columns, int), len(names))], axis=1)
     drawn = vqvae.decode(sampling.sample(prior, len(told), condition=told, **drawing(study)))
-    for name, images in zip(names, np.split(np.round(drawn * 255).astype(np.uint8), len(names)), strict=True):
+    for name, images in zip(names, np.split(metrics.levels(drawn), len(names)), strict=True):
         rows[f"new, {name}" if name else "new"] = images
     return rows
 
@@ -78,7 +78,7 @@ def position_agreement(slices, images, told, positions, outputs):
     wanted = told[:, 1][told[:, 1] >= 0]
     return {
         "samples": share(images, told[:, 1]),
-        "test": share(np.round(outputs * 255).astype(np.uint8), slices.position[test]),
+        "test": share(metrics.levels(outputs), slices.position[test]),
         "chance": float((np.abs(places - wanted[:, None]) <= 3 * positions / 32).mean()),
     }
 
@@ -186,7 +186,7 @@ def temperatures(study, reference, vqvae, prior, images, codes, told, count=128)
             n = min(count, len(images))
             options = {**drawing(study), "temperature": temperature}
             grids = sampling.sample(prior, n, condition=told[:n], **options)
-            few = np.round(vqvae.decode(grids) * 255).astype(np.uint8)
+            few = metrics.levels(vqvae.decode(grids))
         with_grain = reference.grain.draw(few, settings.seed)
         auc = generation.two_sample_auc(reference.real, generation.features(with_grain), reference.people,
                                         np.arange(len(few)), draws=200, seed=settings.seed)  # fmt: skip
@@ -216,6 +216,6 @@ def completions(study, slices, vqvae, prior, codes, told, count=4, tries=5):
         given[given.shape[0] // 2 :] = sampling.FREE
         condition = np.repeat(told[row][None], tries, axis=0) if prior.conditional else None
         drawn.append(vqvae.decode(sampling.complete(prior, given, tries, condition=condition, **drawing(study))))
-    images = np.round(np.stack(drawn) * 255).astype(np.uint8)
+    images = metrics.levels(np.stack(drawn))
     save(study, "completions", rows=chosen, images=images)
     return chosen, images
