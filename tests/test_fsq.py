@@ -39,6 +39,12 @@ def test_output_is_the_rounded_value_and_its_code_decodes_to_it():
     assert [np.unique(expected[..., i]).size for i in range(3)] == LEVELS
 
 
+def test_many_levels_are_no_more_than_they_are():
+    layer = FiniteScalarQuantizer([4096])
+    codes = ops.convert_to_numpy(layer.encode(np.array([[-50.0], [50.0]], np.float32)))
+    assert codes.tolist() == [0, 4095]
+
+
 def test_gradient_is_that_of_the_bound():
     layer = FiniteScalarQuantizer([5])
     z = np.array([[0.3], [-2.0]], np.float32)

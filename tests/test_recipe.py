@@ -60,6 +60,18 @@ def test_decoder_must_undo_the_encoder(written):
     assert "4 times" in sentence and "2 times" in sentence
 
 
+@pytest.mark.parametrize(("report", "overrides", "named"), [
+    ("demo", "data.layout=oasis data.channels=3", "data.channels (=3)"),
+    ("demo", "vqvae.encoder=[] vqvae.decoder=[]", "'output: block'"),
+    ("demo", 'vqvae.encoder=[{"layer":"conv","filters":32,"stride":4},{"layer":"residual","filters":64}]',
+     "vqvae.encoder has 64 filters, and is given 32"),
+    ("oasisvq", 'vqvae.encoder=[{"layer":"residual","filters":8}] vqvae.decoder=[]', "has 8 filters, and is given 1"),
+    ("demo", "vqvae.seed=4294967296", "vqvae.seed"),
+])  # fmt: skip
+def test_what_cannot_be_built_is_no_recipe(report, overrides, named):
+    assert named in complaint(REPOSITORY / "reports" / report / "recipe.yaml", overrides)
+
+
 def test_missing_section_and_missing_file(written, tmp_path):
     assert "'title'" in complaint(written("data: {size: 32}"))
     assert str(tmp_path / "none.yaml") in complaint(tmp_path / "none.yaml")

@@ -1,6 +1,8 @@
 """Training that is interrupted ends as one that is not; budget, patience, checkpoints and locks."""
 
 import json
+import sys
+import types
 
 import keras
 import numpy as np
@@ -90,6 +92,30 @@ def test_another_key_starts_anew(tmp_path):
     train_prior(tmp_path, settings(epochs=2))
     with pytest.raises(Stop):
         train_prior(tmp_path, settings(epochs=2), kill=[(0, 0)], key="changed")
+
+
+def test_a_warm_up_takes_half_of_a_short_training_at_most():
+    few = recipe.Prior(epochs=7, schedule="cosine", warmup=300, learning_rate=0.003)
+    rates = [float(keras.ops.convert_to_numpy(training.optimizer(few, 6)._learning_rate(step))) for step in range(43)]
+    assert np.argmax(rates) == 21 and rates[21] == pytest.approx(0.003) and rates[42] == pytest.approx(0, abs=1e-9)
+    long = [
+        float(keras.ops.convert_to_numpy(training.optimizer(few, 1000)._learning_rate(step))) for step in (150, 300)
+    ]
+    assert long == pytest.approx([0.0015, 0.003])
+
+
+@pytest.mark.parametrize(("backend", "module", "faster"), [
+    ("jax", {"devices": lambda: [types.SimpleNamespace(platform="gpu", compute_capability="9.0")]}, True),
+    ("jax", {"devices": lambda: [types.SimpleNamespace(platform="gpu", compute_capability="7.5")]}, False),
+    ("jax", {"devices": lambda: [types.SimpleNamespace(platform="gpu", compute_capability="gfx90a")]}, False),
+    ("jax", {"devices": lambda: [types.SimpleNamespace(platform="cpu")]}, False),
+    ("torch", {"cuda": types.SimpleNamespace(is_available=lambda: False)}, False),
+    ("torch", {"cuda": types.SimpleNamespace(is_available=lambda: True, get_device_capability=lambda: (8, 6))}, True),
+])  # fmt: skip
+def test_a_recent_gpu_computes_in_bfloat16_on_every_backend(backend, module, faster, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    monkeypatch.setitem(sys.modules, backend, types.SimpleNamespace(**module))
+    assert training.policy("auto") == ("mixed_bfloat16" if faster else "float32")
 
 
 @pytest.mark.parametrize("harm", ["truncate", "delete"])

@@ -1,4 +1,4 @@
-"""Finite scalar quantisation: codes without a codebook, which therefore cannot collapse."""
+"""Finite scalar quantisation: codes without a codebook, of which none can die for want of updates."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     r"""Rounds each channel of a vector to one of a few levels (Mentzer et al. 2023, arXiv 2309.15505, section 3.1).
 
     Channel i with L_i levels is squashed to a range that rounds to exactly L_i integers, and rounded; the gradient goes
-    straight through the rounding. With h_i = (L_i − 1)(1 + ε)/2, and o_i = ½ where L_i is even, else 0,
+    straight through the rounding. With h_i = (L_i − 1)/2 + ε_i, a small ε_i, and o_i = ½ where L_i is even, else 0,
 
         f(z_i) = h_i tanh(z_i + artanh(o_i / h_i)) − o_i,    ẑ_i = round(f(z_i)) / ⌊L_i / 2⌋.
 
@@ -34,7 +34,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         self.levels = [int(level) for level in levels]
         self.codes, self.dim = int(np.prod(self.levels)), len(self.levels)
         count = np.array(self.levels, np.float32)
-        self.half = (count - 1) * 1.001 / 2
+        # Room beyond the outermost levels, so that they can be reached; half a level more would be another level.
+        self.half = (count - 1) / 2 + np.minimum((count - 1) * 0.0005, 0.4).astype(np.float32)
         self.offset = np.where(count % 2 == 0, 0.5, 0.0).astype(np.float32)
         self.shift = np.arctanh(self.offset / self.half)
         self.centre = np.array([level // 2 for level in self.levels], np.float32)

@@ -29,7 +29,9 @@ class VectorQuantizer(keras.layers.Layer):
     turned back to z_e by the rotation and scaling that took z_e to z_q, instead of being handed over as it is (Fifty et
     al. 2024, arXiv 2410.06424, section 4.2): with ê and q̂ of length 1 and r = (ê + q̂) / ‖ê + q̂‖,
 
-        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e).
+        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e),
+
+    but 0 for z_e = 0, which has no direction to turn from.
 
     Shapes: a batch (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and
     `encode` gives codes (16, 32, 32), int32.

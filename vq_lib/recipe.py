@@ -121,15 +121,17 @@ class Training(Section):
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="cosine: falls to zero over the planned epochs"
     )
-    warmup: Annotated[int, Field(ge=0)] = Field(0, description="batches over which the learning rate rises from zero")
+    warmup: Annotated[int, Field(ge=0)] = Field(
+        0, description="batches over which the learning rate rises from zero; half of all, where they are fewer"
+    )
     clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest norm of a gradient; none: as it is")
     batch: Positive = 32
     epochs: Positive = 10
     minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop at this budget, after a whole epoch")
     patience: Positive | None = Field(None, description="stop after so many epochs without a better validation loss")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where the device has it"
+        "auto", description="auto: bfloat16 where the device is faster in it"
     )
 
     @pydantic.model_validator(mode="after")
@@ -313,6 +315,27 @@ class Recipe(Section):
         if self.data.size % self.vqvae.factor:
             raise ValueError(
                 f"data.size (={self.data.size}) must be divisible by the encoder's total stride (={self.vqvae.factor})"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _channels_fit(self):
+        for name, blocks, width in (
+            ("encoder", self.vqvae.encoder, self.data.channels),
+            ("decoder", self.vqvae.decoder, self.vqvae.code_dim),
+        ):
+            for block in blocks:
+                if block.layer == "residual" and block.filters != width:
+                    raise ValueError(
+                        f"a residual block keeps its channels: one in vqvae.{name} has {block.filters} filters, and is "
+                        f"given {width}"
+                    )
+                width = block.filters
+        last = self.vqvae.decoder[-1:]
+        if self.vqvae.output == "block" and (not last or last[0].layer == "residual" or width != self.data.channels):
+            raise ValueError(
+                "with 'output: block' the last block of vqvae.decoder gives the image: it must be a convolution whose "
+                f"filters are data.channels (={self.data.channels})"
             )
         return self
 

@@ -27,6 +27,17 @@ class Replicas(keras.distribution.DataParallel):
         return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
 
 
+def only_jax_shares(devices):
+    """A UserError where the recipe asks for several devices and the backend is not JAX."""
+    backend = keras.backend.backend()
+    if devices > 1 and backend != "jax":
+        # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
+        raise UserError(
+            f"'devices: {devices}' needs JAX and this is {backend}: type KERAS_BACKEND=jax before the command, "
+            "or set devices=1."
+        )
+
+
 def across(devices):
     """The context in which a model is built and trained on so many devices (the recipe's `devices`).
 
@@ -36,15 +47,9 @@ def across(devices):
     Raises:
         UserError: the backend is not JAX, or JAX has fewer devices.
     """
-    backend = keras.backend.backend()
     if devices == 1:
         return contextlib.nullcontext()
-    if backend != "jax":
-        # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
-        raise UserError(
-            f"'devices: {devices}' needs JAX and this is {backend}: type KERAS_BACKEND=jax before the command, "
-            "or set devices=1."
-        )
+    only_jax_shares(devices)
     found = keras.distribution.list_devices()
     if len(found) < devices:
         raise UserError(f"'devices: {devices}' asks for more than JAX has here ({', '.join(found)}): "
@@ -111,8 +116,13 @@ def headless():
 
 
 def has_bfloat16():
-    """Whether this device multiplies bfloat16 matrices faster than float32 ones: AVX512_BF16, AMX, or a recent GPU."""
-    if keras.backend.backend() == "tensorflow":
+    """Whether this device multiplies bfloat16 matrices faster than float32 ones.
+
+    An NVIDIA GPU of compute capability 8 or more does, and on TensorFlow a processor with AVX512_BF16 or AMX; on the
+    other backends a processor is taken to gain nothing.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         import tensorflow
 
         gpus = tensorflow.config.list_physical_devices("GPU")
@@ -125,7 +135,14 @@ def has_bfloat16():
         except OSError:
             return False
         return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False
+    if backend == "jax":
+        import jax
+
+        capability = str(getattr(jax.devices()[0], "compute_capability", "")).split(".")[0]  # "9.0"; a CPU has none
+        return capability.isdigit() and int(capability) >= 8
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 8
 
 
 def policy(precision):
@@ -261,12 +278,16 @@ def _assign(variables, arrays):
 
 
 def optimizer(settings, steps):
-    """The optimiser of a recipe section, for `steps` batches an epoch."""
+    """The optimiser of a recipe section, for `steps` batches an epoch.
+
+    A warm-up takes half of all batches at most: with few slices a longer one would end before it reached the rate.
+    """
     rate, total = settings.learning_rate, settings.epochs * steps
+    warmup = min(settings.warmup, total // 2)
     if settings.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if settings.warmup else rate, max(total - settings.warmup, 1),
-            warmup_target=rate if settings.warmup else None, warmup_steps=settings.warmup,
+            0.0 if warmup else rate, max(total - warmup, 1),
+            warmup_target=rate if warmup else None, warmup_steps=warmup,
         )  # fmt: skip
     return keras.optimizers.Adam(rate, global_clipnorm=settings.clip)
 

@@ -37,7 +37,9 @@ def loss_in_words(settings):
             found.append("The gradient is not handed straight through but turned with the vector (rotation trick).")
     rate = f"Adam's learning rate stays at {settings.learning_rate:g}."
     if settings.schedule == "cosine":
-        rise = f" rises to {settings.learning_rate:g} over the first {settings.warmup} batches, then"
+        rise = (
+            f" rises to {settings.learning_rate:g} over the first {settings.warmup} batches, half of all at most, then"
+        )
         rate = f"Adam's learning rate{rise if settings.warmup else f' starts at {settings.learning_rate:g} and'} falls "
         rate += "to 0 along half a cosine wave."
     found.append(rate)
