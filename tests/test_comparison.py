@@ -103,12 +103,18 @@ def test_a_sweep_shows_the_points_that_are_planned_and_counts_those_that_are_not
     folder = tmp_path / "mine"
     folder.mkdir()
     assert comparison.sweep(folder) is None
-    (folder / "sweep.csv").write_text("change,ssim\nthe recipe,0.8\ndropped,0.9\nsilu,0.7\n", encoding="utf-8")
+    table = "change,ssim_foreground\nthe recipe,0.8\ndropped,0.9\nsilu,0.7\n"
+    (folder / "sweep.csv").write_text(table, encoding="utf-8")
     assert comparison.sweep(folder) is None, "without sweep.yaml nobody knows what the rows are"
     (folder / "sweep.yaml").write_text("points: {the recipe: '', silu: a, new: b}\nconclusion: None.\n")
     found = comparison.sweep(folder)
     assert found["rows"] == [["the recipe", "0.8"], ["silu", "0.7"]]
     assert found["conclusion"].startswith("None. 2 of 3 points") and "'vq-lib sweep mine'" in found["conclusion"]
+    (folder / "sweep.csv").write_text(table.replace("0.7", "nan"), encoding="utf-8")
+    assert comparison.sweep(folder)["rows"] == [["the recipe", "0.8"]], "validation slices without any foreground"
+    (folder / "sweep.csv").write_text(table.replace("0.7", "?"), encoding="utf-8")
+    assert comparison.sweep(folder) is None
+    (folder / "sweep.csv").write_text(table, encoding="utf-8")
     for broken in ("points: 3", "[", "- a"):
         (folder / "sweep.yaml").write_text(broken)
         assert comparison.sweep(folder) is None
@@ -194,6 +200,29 @@ def test_a_report_without_what_a_table_needs_is_told_as_unreadable(reports, part
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
     text = comparison.page(reports)
     assert "reports/one/metrics.json could not be read" in text and "two/report.html" in text
+
+
+@pytest.mark.parametrize(("part", "value"), [
+    ("codecs", [1]), ("codecs", {"prior": {"webp": {"ssim": 0.9}}}),
+    ("provenance", {**metrics("one", 0.9)["provenance"], "data_fingerprint": []}),
+    ("prior", {**metrics("one", 0.9)["prior"], "bits_per_code": {"test": 1, "train": 0}}),
+])  # fmt: skip
+def test_a_report_without_what_a_figure_needs_is_told_as_unreadable(reports, part, value):
+    (reports / "one" / "metrics.json").write_text(json.dumps({**metrics("one", 0.9), part: value}))
+    text = comparison.page(reports)
+    assert "reports/one/metrics.json could not be read" in text and "two/report.html" in text
+
+
+def test_strange_tables_of_a_report_are_left_out(reports):
+    (reports / "one" / "history-vqvae.csv").write_text("epoch,seconds\n1,2\n")
+    (reports / "one" / "history-prior.csv").write_text("epoch,val_loss\n1,often\n")
+    (reports / "one" / "sweep.csv").write_text("change,ssim_foreground\nthe recipe,\n")
+    soup = bs4.BeautifulSoup(comparison.page(reports), "html.parser")
+    assert [figure["id"] for figure in soup.select("figure")] == [
+        "figure-rate-distortion",
+        "samples-one",
+        "figure-cost",
+    ]
 
 
 def test_a_report_of_other_data_than_its_recipes_says_so(reports):

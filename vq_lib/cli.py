@@ -1,6 +1,8 @@
 """The command line `vq-lib`: what the commands take. What they do lies in `pipeline` and `commands`."""
 
 import argparse
+import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -109,11 +111,24 @@ def _interrupt(number, frame):
     raise KeyboardInterrupt
 
 
+def _say_what_can_be_said():
+    """Letters that the terminal, or the file that output goes to, has no place for become their number, here and in
+    what is started from here: not every encoding has an ellipsis.
+    """
+    encoding = os.environ.get("PYTHONIOENCODING", "")
+    if ":" not in encoding:
+        os.environ["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vq-lib` and return its exit status: 0, 1 (failed), 2 (the user's mistake), 130 (interrupted)."""
     for name in ("SIGTERM", "SIGHUP"):  # a closed terminal ends everything just as Ctrl-C does; nohup keeps its meaning
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
             signal.signal(getattr(signal, name), _interrupt)
+    _say_what_can_be_said()
     top = parser()
     args = top.parse_args(argv)
     if args.command is None:

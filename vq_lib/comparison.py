@@ -23,6 +23,7 @@ from vq_lib.study import REPOSITORY
 
 REPORTS = REPOSITORY / "reports"
 TEMPLATE = "comparison.html.j2"
+DRAWN = {"vqvae": ("seconds", "val_ssim", "val_ssim_foreground"), "prior": ("epoch", "val_loss")}
 LEVEL = 0.85  # a validation SSIM that most systems reach: the time that each takes to it is a measure of its speed
 
 
@@ -46,11 +47,16 @@ class Report:
                 self.settings = recipe
         except UserError:
             pass
-        self.histories = {stage: _columns(folder / f"history-{stage}.csv") for stage in ("vqvae", "prior")}
+        self.histories = {stage: _columns(folder / f"history-{stage}.csv", drawn) for stage, drawn in DRAWN.items()}
         recognised = self.metrics["data"].get("checks", {}).get("layout")  # reports of before have none
         self.layout = recognised or (self.settings.data.layout if self.settings else None)
+        # What the figures draw is looked up now, while it can still be said which report lacks it.
         for needed in ("ssim", "ssim_foreground"):
-            self.vqvae[needed]["mean"], self.vqvae[needed]["low"], self.vqvae[needed]["high"]  # noqa: B018
+            float(self.vqvae[needed]["mean"] + self.vqvae[needed]["low"] + self.vqvae[needed]["high"])
+        for codec in (entry for codecs in self.metrics.get("codecs", {}).values() for entry in codecs.values()):
+            float(codec["bits_per_pixel_payload"] + codec["ssim"] + codec["ssim_foreground"])
+        float(sum(self.rates) + sum(trainings(self.metrics).values()) + self.prior.get("parameters", 0))
+        hash(self.provenance["data_fingerprint"])
 
     @functools.cached_property
     def rows(self) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def read(folder: Path) -> tuple[list[Report], list[str]]:
                 found.append(report)
                 continue
             problem = f"is that of the report '{report.metrics['report']}'"  # its folder was copied or renamed
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
             problem = "could not be read"
         complaints.append(f"reports/{name}/metrics.json {problem}: 'vq-lib report {name}' writes it anew.")
     return found, complaints
@@ -97,18 +103,20 @@ def _in_words(layout, data):
     return f"{LAYOUTS.get(layout, 'images')}, {data.size}×{data.size}{'×3' * (data.channels == 3)}"
 
 
-def _columns(path):
-    """The columns of a CSV of numbers, or None where there is none."""
+def _columns(path, needed):
+    """The columns of a CSV of numbers; None where there is none, or where it lacks one of the `needed`."""
     try:
-        return read_columns(path, "'vq-lib report'")
+        found = read_columns(path, "'vq-lib report'")
     except UserError:
         return None
+    return found if set(needed) <= set(found) else None
 
 
 def sweep(folder: Path) -> dict | None:
     """The sweep of the report in `folder`, `{"name", "header", "rows", "conclusion"}`; None where there is none.
 
-    Points that `sweep.yaml` no longer names are left out; where it names others, `conclusion` says how many.
+    Points that `sweep.yaml` no longer names are left out, as are those without a score; where it names others,
+    `conclusion` says how many.
     """
     try:
         with open(folder / "sweep.csv", newline="", encoding="utf-8") as file:
@@ -116,6 +124,8 @@ def sweep(folder: Path) -> dict | None:
         about = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
         points, conclusion = about["points"], str(about.get("conclusion", ""))
         rows = [row for row in rows if row[0] in points and len(row) == len(header)]
+        score = header.index("ssim_foreground")
+        rows = [row for row in rows if math.isfinite(float(row[score] or "nan"))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return None
     if len(rows) < len(points):

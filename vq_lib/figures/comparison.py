@@ -56,6 +56,7 @@ def _codecs(axes, group, score):
     found = {
         (name, codec["bits_per_pixel_payload"], codec[score])
         for report in group for codecs in report.metrics.get("codecs", {}).values() for name, codec in codecs.items()
+        if name in CODECS
     }  # fmt: skip
     for name, rate, value in sorted(found):
         axes.plot(rate, value, CODECS[name], mfc="none", ms=5, color=COLOURS["baseline"], zorder=3)
@@ -122,9 +123,7 @@ def cost(reports, minutes):
 
 
 def sweep(found):
-    """Foreground SSIM of every point of a sweep, the best above; None where the table has no such column."""
-    if "ssim_foreground" not in found["header"]:
-        return None
+    """Foreground SSIM of every point of a sweep, the best above."""
     column = found["header"].index("ssim_foreground")
     rows = sorted(((float(row[column]), row[0]) for row in found["rows"]), reverse=True)
     values, names = zip(*rows, strict=True)
