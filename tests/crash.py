@@ -6,8 +6,8 @@ Each round starts `vq-lib report` and, after a random time, ends one of its proc
 or runs it with files that may not grow beyond a random size (as on a full disk) or in a folder that is read-only.
 When a report comes out in spite of it, it is compared and the next round begins from nothing. Takes about half
 a minute a round on two free cores: too long for pytest, which does not collect this file. The exit status is 1 where
-anything differs from the undisturbed report: a key of metrics.json other than times, a history, or a stack trace
-where a sentence should be.
+anything differs from the undisturbed report: a key of metrics.json other than times, a history, a weight of a published
+model, a figure's name, or a stack trace where a sentence should be.
 """
 
 import argparse
@@ -23,9 +23,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 
+import h5py
+import numpy as np
 import psutil
 from conftest import TINY
 
@@ -70,14 +73,19 @@ def ended(process, patience=900):
 
 
 def outcome(folder):
-    """All that must not depend on a disturbance: metrics without times and name, histories without times."""
+    """All that must not depend on a disturbance: metrics without times and name, histories without times, weights."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     for key in ("seconds", "commit"):
         metrics["provenance"].pop(key, None)
     for section, key in (("vqvae", "images_per_second"), ("samples", "seconds")):
         metrics[section].pop(key, None)
     metrics.pop("report")
-    found = {"metrics.json": metrics}
+    found = {"metrics.json": metrics, "figures": sorted(path.name for path in (folder / "figures").iterdir())}
+    for model in ("vqvae.keras", "prior.keras"):  # the weights' own bytes: the archive around them has a date
+        with zipfile.ZipFile(folder / "models" / model) as file, h5py.File(file.open("model.weights.h5")) as weights:
+            found[model] = {}
+            weights.visititems(lambda name, item, into=found[model]: into.update(
+                {name: np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}))  # fmt: skip
     for stage in ("vqvae", "prior"):
         with open(folder / "run" / stage / "history.csv", newline="", encoding="utf-8") as file:
             found[stage] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
@@ -130,7 +138,7 @@ def main():
     arguments.add_argument("--folder", type=Path, help="a folder to work in (default: a temporary one)")
     chosen = arguments.parse_args()
     base = chosen.folder or Path(tempfile.mkdtemp(prefix="crash-"))
-    rng, tally, bad, number = random.Random(chosen.seed), Counter(), [], 0
+    rng, tally, stages, bad, number = random.Random(chosen.seed), Counter(), Counter(), [], 0
     for name in ("undisturbed", "disturbed"):
         (base / name).mkdir(parents=True)
         (base / name / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
@@ -159,11 +167,13 @@ def main():
             bad.append(f"round {number} printed a stack trace or hung:\n{printed}")
         if not kind.startswith("nothing"):
             tally[kind.split(" at ")[0]] += 1
+            stages[stage.strip()] += 1
         last = (printed.strip().splitlines() or [""])[-1]
         print(f"{number:3}  {kind:28} in {stage:5} status {status}  {result}  {last[-150:]}", flush=True)
     printed = ended(start(folder))
     print(f"left alone: {printed.strip().splitlines()[-1]}  {compare()}")
     print(f"{sum(tally.values())} disturbances: {dict(tally)}")
+    print(f"in notebook: {dict(sorted(stages.items()))}")
     print("\n".join(bad) or "no difference")
     if not bad and chosen.folder is None:
         shutil.rmtree(base)

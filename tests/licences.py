@@ -14,7 +14,10 @@ TARGET = REPOSITORY / ".github" / "DEPENDENCIES.md"
 UNSTATED = "see its home page"
 HEAD = """# Dependencies and their licences
 
-Written by `tests/licences.py` from what the packages state. None of their code is part of this repository.
+Written by `tests/licences.py` from what the packages state. None of their code is part of this repository. On Windows
+and macOS these packages bring others: colorama (BSD-3-Clause), pywinpty (MIT) and appnope (BSD-2-Clause). What README
+and CONTRIBUTING have you install beside them: pre-commit (MIT), snakemake-executor-plugin-slurm and its -jobstep
+(MIT), and NVIDIA's libraries for GPUs, under NVIDIA's own terms.
 
 | package | version | licence |
 |---|---|---|
@@ -42,11 +45,12 @@ def stated(package):
 
 
 def _file(package):
-    """The first line of a packed licence text that is not empty."""
+    """The first line of a packed licence text that is neither empty nor a copyright."""
     for file in files(package) or []:
         if re.search(r"LICEN[CS]E|COPYING", file.name, re.I):
             lines = file.locate().read_text(encoding="utf-8", errors="replace").splitlines()
-            return next((line.strip() for line in lines if line.strip()), None)
+            lines = [line.strip() for line in lines]
+            return next((line for line in lines if line and not line.lower().startswith("copyright")), None)
     return None
 
 

@@ -15,6 +15,16 @@ ROOMS = {
 }
 ARROWS = {(start, end) for start, ends in re.findall(r"(\w+) --> ([\w &]+)", PICTURE) for end in ends.split(" & ")}
 
+HOOKS = {
+    "build",
+    "call",
+    "compute_loss",
+    "compute_output_shape",
+    "error",
+    "get_config",
+    "get_data_layout",
+}  # others' names
+
 
 def imports():
     """(module, imported module) inside vq_lib, wherever in a file the import stands; a package counts as one."""
@@ -56,5 +66,21 @@ def test_tensorflow_is_imported_inside_functions_of_three_files_only():
     assert found == {"provenance.py", "training.py", "distribution.py"}, "elsewhere keras.ops does"
 
 
+def _undocumented(node, name):
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.ClassDef | ast.FunctionDef) and not inner.name.startswith("_"):
+            if not ast.get_docstring(inner) and inner.name not in HOOKS and not inner.name.startswith("on_"):
+                yield f"{name}.{inner.name}"
+            yield from _undocumented(inner, f"{name}.{inner.name}") if isinstance(inner, ast.ClassDef) else ()
+
+
+def test_what_is_public_has_a_docstring():
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (REPOSITORY / "vq_lib").rglob("*.py")}
+    assert not [name for path, tree in trees.items() for name in _undocumented(tree, path.stem)]
+    assert not [path for path, tree in trees.items() if path.name != "__init__.py" and not ast.get_docstring(tree)]
+
+
 def test_every_pinned_package_has_its_licence_listed():
-    assert licences.pinned().keys() == licences.listed().keys(), "run tests/licences.py"
+    listed = licences.listed()
+    assert licences.pinned().keys() == listed.keys(), "run tests/licences.py"
+    assert not [name for name, licence in listed.items() if "copyright" in licence.lower()]

@@ -281,3 +281,10 @@ def test_a_full_disk_is_one_sentence(tmp_path):
                   env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
     file = re.escape(str(tmp_path / "run" / "pipeline.json"))
     assert done.returncode == 1 and re.fullmatch(rf"vq-lib: {file} cannot be read or written: .*\.\n", done.stderr)
+
+
+def test_letters_that_the_output_has_no_place_for_become_numbers(tiny, folder, tmp_path):
+    shutil.copy(folder / "case_000_slice_0.png", tmp_path / "脑.png")
+    done = vq_lib("reconstruct", "--report", tiny, tmp_path / "脑.png", "--out", tmp_path / "out",
+                  env={**os.environ, "PYTHONIOENCODING": "cp1252"}, encoding="cp1252")  # fmt: skip
+    assert done.returncode == 0 and "\\u8111" in done.stdout, done.stderr

@@ -56,6 +56,18 @@ def test_models_of_another_recipe_do_not_stand_in(clone, capsys):
         stages.load_vqvae(study, opened(study))
 
 
+def test_a_cohort_that_another_numpy_rounds_otherwise_is_the_same(clone, capsys):
+    metrics = json.loads((clone / "metrics.json").read_text("utf-8"))
+    metrics["provenance"]["data_fingerprint"] = "of elsewhere"
+    (clone / "metrics.json").write_text(json.dumps(metrics))
+    study = Study(clone)
+    published.stand_in(study)
+    assert "stand in" in capsys.readouterr().out
+    slices = opened(study)
+    _, codes, summary = stages.load_vqvae(study, slices)
+    assert len(codes) == len(slices) and stages.load_prior(study, summary)[0].name
+
+
 def test_broken_metrics_are_named(clone):
     (clone / "metrics.json").write_text('{"provenance": {}}')
     with pytest.raises(UserError, match=r"metrics.json is not as 'vq-lib report' writes it"):

@@ -15,13 +15,14 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
     (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
     (tmp_path / "sweep.yaml").write_text(
         "overrides: vqvae.epochs=1\npoints:\n  fewer codes: vqvae.codes=4\n  more codes: vqvae.codes=12\n"
-        "conclusion: Few codes.\n",
+        "  no restart: vqvae.restart=null\n  slower: vqvae.learning_rate=1e-4\nconclusion: Few codes.\n",
         encoding="utf-8",
     )
     done = vq_lib("sweep", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     header, rows, conclusion = sweep.table(Study(str(tmp_path)))
-    assert tuple(header) == sweep.COLUMNS and [row[0] for row in rows] == ["fewer codes", "more codes"]
+    assert tuple(header) == sweep.COLUMNS
+    assert [row[0] for row in rows] == ["fewer codes", "more codes", "no restart", "slower"]
     assert conclusion == "Few codes."
     (point,) = (tmp_path / "run" / "sweep").glob("fewer-codes-*")
     with open(point / "run" / "vqvae" / "history.csv", encoding="utf-8") as file:

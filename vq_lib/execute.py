@@ -83,6 +83,7 @@ def _line(message):
 
 
 def main() -> None:
+    """Run the notebook that the first argument names, on the plan in the current folder."""
     end_with_starter()
     name = sys.argv[1]
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a kernel "python3" of another environment must not be taken

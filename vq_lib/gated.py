@@ -63,6 +63,11 @@ class GatedBlock(keras.layers.Layer):
         return past, context, self.horizontal.start(batch, grid)
 
     def row(self, cache, v, shifts):
+        """The vertical stack's next row: v (B, w, F) → v' (B, w, F), and the cache for the cells of that row.
+
+        Args:
+            shifts: what the condition adds to the vertical and to the horizontal gate, (B, 2F) each, or None.
+        """
         p, (down, across) = self.reach, shifts
         window = ops.concatenate([cache[0], ops.pad(v, [[0, 0], [p, p], [0, 0]])[:, None]], axis=1)
         below = self.vertical(window)[:, 0]
@@ -70,6 +75,7 @@ class GatedBlock(keras.layers.Layer):
         return gate(shifted(below, down)), (window[:, 1:], context, self.horizontal.row(cache[2]))
 
     def step(self, cache, x, column):
+        """The horizontal stack at `column`, (B, F) → (B, F), and the cache with x in it."""
         past, context, inner = cache
         u, inner = self.horizontal.step(inner, x, column)
         return x + self.leave(gate(u + column_of(context, column))), (past, context, inner)

@@ -323,6 +323,7 @@ def _without_this_machine(text, study):
 
 
 def main() -> None:
+    """Write `report.html` of the plan in the current folder."""
     from vq_lib.pipeline import STAGES, fail, read_plan
 
     try:

@@ -37,12 +37,15 @@ class MaskedResidualBlock(keras.layers.Layer):
         return inputs + self.leave(self.drop(self.masked(self.enter(inputs)), training=training))
 
     def start(self, batch, grid):
+        """An empty cache; see `MaskedConv2D`."""
         return self.masked.start(batch, grid)
 
     def row(self, cache):
+        """The cache at the beginning of the next row."""
         return self.masked.row(cache)
 
     def step(self, cache, x, column):
+        """The output at `column` given the input there, (B, F) → (B, F), and the cache with x in it."""
         seen, cache = self.masked.step(cache, self.enter(x), column)
         return x + self.leave(seen), cache
 

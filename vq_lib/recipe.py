@@ -341,6 +341,7 @@ class Recipe(Section):
 
     @property
     def sha256(self) -> str:
+        """Of all settings that are not at their default, so that a key the library learns changes no old recipe's."""
         return digest(self.model_dump(mode="json", exclude_defaults=True))
 
     def section(self, name: str) -> Any:

@@ -53,12 +53,15 @@ class GatedResidualBlock(keras.layers.Layer):
         return inputs + _gated(shifted(self.leave(hidden), None if self.shift is None else self.shift(given)))
 
     def start(self, batch, grid):
+        """An empty cache; see `MaskedConv2D`."""
         return self.masked.start(batch, grid)
 
     def row(self, cache):
+        """The cache at the beginning of the next row."""
         return self.masked.row(cache)
 
     def step(self, cache, x, column, shift=None):
+        """The output at `column` given the input there, (B, F) → (B, F), and the cache with x in it."""
         hidden, cache = self.masked.step(cache, ops.elu(x), column)
         return x + _gated(shifted(self.leave(hidden), shift)), cache
 
@@ -141,6 +144,7 @@ class CausalAttention(keras.layers.Layer):
         return tuple(ops.zeros((batch, *size), self.compute_dtype) for size in sizes)
 
     def row(self, cache):
+        """The cache at the beginning of the next row: the same, since places are counted over the whole grid."""
         return cache
 
     def step(self, cache, x, before, cell):

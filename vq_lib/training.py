@@ -52,8 +52,8 @@ def across(devices):
     only_jax_shares(devices)
     found = keras.distribution.list_devices()
     if len(found) < devices:
-        raise UserError(f"'devices: {devices}' asks for more than JAX has here ({', '.join(found)}): "
-                        f"set devices={len(found)}.")  # fmt: skip
+        raise UserError(f"'devices: {devices}' asks for more than JAX has here ({', '.join(found)}): set "
+                        f"devices={len(found)}, or see README for JAX on GPUs.")  # fmt: skip
     return Replicas(devices=found[:devices], auto_shard_dataset=False).scope()
 
 

@@ -26,6 +26,7 @@ class File(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
+        """Folders and file of the name, whatever the system's separator."""
         return self.name.split("/")
 
 
