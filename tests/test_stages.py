@@ -37,6 +37,14 @@ def test_a_training_broken_off_leaves_the_finished_one_as_it_was(folder, monkeyp
     assert summary["epochs"]["done"] == 1 and all(np.array_equal(after[name], before[name]) for name in before)
 
 
+def test_a_single_test_slice_is_told_before_the_training(folder):
+    study = Study(folder)
+    slices = datasets.load(study)
+    slices.split[slices.where("test")[1:]] = "train"
+    with pytest.raises(UserError, match="one test slice"):
+        stages.train_vqvae(study, slices)
+
+
 def test_images_without_any_difference_are_named():
     with pytest.raises(UserError, match="grey level 7"):
         stages.variance(np.full((3, 4, 4, 1), 7, np.uint8), np.arange(3))

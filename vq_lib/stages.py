@@ -123,7 +123,12 @@ def train_vqvae(study, slices):
 
     Returns:
         model, codes (N, h, w) int32 and the summary.
+
+    Raises:
+        UserError: there is one test slice, which is told now and not by notebook 04, after hours.
     """
+    if len(slices.where("test")) < 2:
+        raise UserError("There is one test slice, and an evaluation compares two: add images, or raise data.test.")
     recipe, key = study.recipe.vqvae, vqvae_key(study, slices)
     rows, held_out = slices.where("train"), slices.where("validation")
     model, summary = _train(
