@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from vq_lib import recipe, training
+from vq_lib import environment, pipeline, recipe, training
 from vq_lib.errors import UserError
 
 TRAIN = """
@@ -73,6 +73,25 @@ def test_more_devices_than_there_are_is_one_sentence():
         training.across(64)
     wanted = "set devices=" if keras.backend.backend() == "jax" else "type KERAS_BACKEND=jax"
     assert wanted in str(caught.value) and "devices: 64" in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["torch", "tensorflow"])
+def test_devices_that_no_backend_shares_stop_before_anything_is_built(tmp_path, monkeypatch, asked):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    monkeypatch.setenv("KERAS_BACKEND", asked)
+    with pytest.raises(UserError, match=f"needs JAX and this is {asked}: type KERAS_BACKEND=jax"):
+        pipeline.build(tmp_path, overrides="devices=2")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_backend_is_named_without_keras(tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert environment.backend() == "tensorflow"
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    assert environment.backend() == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert environment.backend() == "torch"
 
 
 def test_a_batch_that_cannot_be_shared_stops_the_recipe(tmp_path):

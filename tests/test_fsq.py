@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 from layer_checks import check_layer, gradients
 
-from vq_lib import recipe
+from vq_lib import loading, recipe
 from vq_lib.errors import UserError
 from vq_lib.fsq import FiniteScalarQuantizer
 from vq_lib.study import REPOSITORY
@@ -51,6 +51,16 @@ def test_gradient_is_that_of_the_bound():
     (slope,) = gradients(lambda z: ops.sum(layer(z)), z)
     half = 4 * 1.001 / 2
     np.testing.assert_allclose(slope, half / np.cosh(z) ** 2 / 2, rtol=1e-4)
+
+
+def test_a_model_of_more_levels_than_any_weight_has_numbers_can_be_loaded(tmp_path):
+    path = REPOSITORY / "reports" / "demo" / "recipe.yaml"
+    settings = recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[4096] vqvae.codes=4096 vqvae.code_dim=1")
+    model = VQVAE.from_recipe(settings, 0.05)
+    model.save(tmp_path / "vqvae.keras")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
+    again = loading.load(tmp_path / "vqvae.keras", "VQ-VAE")
+    np.testing.assert_array_equal(again.encode(images), model.encode(images))
 
 
 def test_recipe_and_model():

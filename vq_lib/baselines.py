@@ -66,8 +66,8 @@ def position_means(slices, rows=None):
     for position in np.unique(slices.position[rows]):
         there = train[slices.position[train] == position]
         # A position that no training person has falls back to the mean of all of them.
-        average[position] = mean(slices.images, there if there.size else train)
-    return np.stack([average[p] for p in slices.position[rows]]).astype(np.float32)
+        average[position] = mean(slices.images, there if there.size else train).astype(np.float32)
+    return np.stack([average[p] for p in slices.position[rows]])
 
 
 def predictions(slices):

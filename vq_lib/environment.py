@@ -4,6 +4,7 @@ Nothing but the standard library is imported here: this module must load where n
 """
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +40,32 @@ def ready() -> None:
         if _numbers(found) < _numbers(least):
             raise UserError(f"{package} {found} is too old: vq_lib needs {least} or newer. Type "
                             f"'pip install \"{package}>={least}\"', then restart the kernel.")  # fmt: skip
+
+
+def backend() -> str:
+    """The backend that Keras would choose: by `KERAS_BACKEND`, its own settings file, or TensorFlow."""
+    if named := os.environ.get("KERAS_BACKEND"):
+        return named
+    folder = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        with open(os.path.join(folder, "keras.json"), encoding="utf-8") as file:
+            return str(json.load(file)["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def only_jax_shares(devices: int) -> None:
+    """Check that the backend can train on so many devices, without starting it.
+
+    Raises:
+        UserError: several devices are asked for, and the backend is not JAX.
+    """
+    if devices > 1 and (name := backend()) != "jax":
+        # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
+        raise UserError(
+            f"'devices: {devices}' needs JAX and this is {name}: type KERAS_BACKEND=jax before the command, "
+            "or set devices=1."
+        )
 
 
 def start_keras():

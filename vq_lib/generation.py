@@ -125,7 +125,11 @@ def heads(images):
 
 def tissues(images, thresholds):
     """Tissue of every pixel by its grey level: 0 outside the head, 1 fluid, 2 grey, 3 white matter; uint8 (N, H, W)."""
-    return np.where(heads(images), 1 + np.digitize(_grey(images), thresholds), 0).astype(np.uint8)
+
+    def found(some):
+        return np.where(heads(some), 1 + np.digitize(_grey(some), thresholds), 0).astype(np.uint8)
+
+    return metrics.in_parts(found, np.asarray(images))
 
 
 def anatomy(classes):

@@ -53,14 +53,15 @@ class Grain:
     def draw(self, decoded, seed=0):
         """Draws from p(x | z): decoded images (N, H, W, C), uint8 or in [0, 1] → uint8 (N, H, W, C)."""
         decoded = metrics.unit(decoded, "images")
-        mean, rng = decoded.mean(axis=-1), np.random.default_rng(seed)
-        scale, drawn = np.where(mean > BLACK, self._scale(mean, _slope(mean)), 0), np.empty(decoded.shape, np.uint8)
-        for i in range(len(mean)):
-            white = np.fft.rfft2(rng.standard_normal(mean.shape[1:]))
-            noise = np.fft.irfft2(white * np.sqrt(self.spectrum), mean.shape[1:]) * scale[i]
-            drawn[i] = np.round(np.clip(decoded[i] + noise[..., None], 0, 1) * 255)
+        rng, drawn = np.random.default_rng(seed), np.empty(decoded.shape, np.uint8)
+        for i, image in enumerate(decoded):
+            mean = image.mean(axis=-1)
+            scale = np.where(mean > BLACK, self._scale(mean, _slope(mean)), 0)
+            white = np.fft.rfft2(rng.standard_normal(mean.shape))
+            noise = np.fft.irfft2(white * np.sqrt(self.spectrum), mean.shape) * scale
+            drawn[i] = np.round(np.clip(image + noise[..., None], 0, 1) * 255)
         return drawn
 
 
 def _slope(mean):
-    return np.hypot(*np.gradient(mean, axis=(1, 2)))
+    return np.hypot(*np.gradient(mean, axis=(-2, -1)))

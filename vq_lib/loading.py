@@ -95,7 +95,8 @@ def _no_larger(value, most, name=""):
     """No size that the configuration names is larger than any array beside it: building it would take the memory."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key != "seed" and not (key == "codes" and value.get("levels")):  # FSQ keeps no array of its codes
+            # FSQ keeps no array of its codes or levels.
+            if key not in ("seed", "levels") and not (key == "codes" and value.get("levels")):
                 _no_larger(inner, most, key)
     elif isinstance(value, list):
         for inner in value:

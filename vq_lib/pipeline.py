@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from vq_lib import comparison
 from vq_lib import data as datasets
 from vq_lib.card import card
-from vq_lib.environment import start_keras
+from vq_lib.environment import only_jax_shares
 from vq_lib.errors import UserError
 from vq_lib.files import digest, lock, made_for, whole_file, whole_folder, write_json
 from vq_lib.processes import end_descendants, end_with_starter, starter
@@ -67,11 +67,8 @@ def build(
     """
     started = time.monotonic()
     study = Study(report, data, overrides)
-    if study.recipe.devices > 1:  # how many there are, only the machine that trains can say: perhaps another one
-        start_keras()
-        from vq_lib import training
-
-        training.only_jax_shares(study.recipe.devices)
+    if not (study.vqvae / "summary.json").exists():  # there is something to train
+        only_jax_shares(study.recipe.devices)  # how many there are, only the machine that trains can say
     signature = datasets.check(study)
     busy = f"{_short(study.folder)} is being built by another process: wait until it is done, or stop that one."
     with lock(study.run / ".lock", busy):

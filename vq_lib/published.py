@@ -1,5 +1,6 @@
 """Published models in the place of a training of one's own: notebook 04 on a fresh clone, or on Colab."""
 
+import hashlib
 import shutil
 
 import numpy as np
@@ -21,48 +22,74 @@ def stand_in(study: Study) -> None:
     there. `vq-lib report` does not look there: it trains. Slices that are missing are made.
 
     Raises:
-        UserError: the slices cannot be made, or a model's file is broken.
+        UserError: the slices cannot be made, or a published file is broken.
     """
     if (study.vqvae / "summary.json").exists() or not (study.models / "vqvae.keras").exists():
+        return
+    path = study.published / "metrics.json"
+    metrics = files.read_json(path, "a report")
+    try:
+        made = metrics["provenance"]
+        same, fingerprint = made["recipe_sha256"] == study.recipe.sha256, made["data_fingerprint"]
+        overrides, summaries = made.get("overrides", ""), _summaries(metrics, study.recipe.prior) if same else {}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{path} is not as 'vq-lib report' writes it.") from None
+    if not same:
+        with_these = f" (overrides = {overrides!r})" if overrides else ""
+        print(f"The models that this report has published were made with another recipe{with_these}.")
         return
     try:
         slices = data.opened(study)
     except UserError:
         slices = data.load(study)
-    try:
-        metrics = files.read_json(study.published / "metrics.json", "a report")
-        made = metrics["provenance"]
-        # The recipe alone decides the people of the embedded cohort; another NumPy rounds some pixels otherwise.
-        same = study.recipe.data.layout == "cohort" or made["data_fingerprint"] == slices.fingerprint
-        if made["recipe_sha256"] != study.recipe.sha256 or not same:
-            print("The models that this report has published were made with another recipe or from other data.")
-            return
-        folder = study.run / "published"
-        if not _is_filled(study, slices, folder):
-            with files.whole_folder(folder) as place:
-                _fill(study, slices, metrics, place)
-    except (KeyError, TypeError):
-        raise UserError(f"{study.published / 'metrics.json'} is not as 'vq-lib report' writes it.") from None
+    # The recipe alone decides the people of the embedded cohort; another NumPy rounds some pixels otherwise.
+    if study.recipe.data.layout != "cohort" and fingerprint != slices.fingerprint:
+        print("The models that this report has published were made from other images, names or labels than these.")
+        return
+    folder = study.run / "published"
+    key = stages.vqvae_key(study, slices)
+    if not _is_filled(study, folder, key):
+        with files.whole_folder(folder) as place:
+            _fill(study, slices, summaries, place, key)
     print("Nothing is trained here yet: the models that this report has published stand in.")
     study.vqvae, study.prior = folder / "vqvae", folder / "prior"
 
 
-def _is_filled(study, slices, folder):
-    key = stages.vqvae_key(study, slices)
-    filled = stages.finished(folder / "vqvae", key)
+def _summaries(metrics, priors):
+    """What the trainings' summaries said, as far as `metrics.json` keeps it: `{"vqvae", and the priors' names}`."""
+    made = metrics["provenance"]
+    found = {"vqvae": {name: metrics["vqvae"][name] for name in VQVAE}}
+    found["vqvae"] |= {"seconds": made["seconds"]["vqvae"], "precision": made["precision"]}
+    if priors:
+        main, *others = priors.models()
+        found[main] = {**{name: metrics["prior"][name] for name in PRIOR}, "seconds": made["seconds"]["prior"]}
+        found |= {name: {"seconds": made["seconds"][f"prior {name}"]} for name in others}
+    return found
+
+
+def _source(study):
+    """Of the files that stand in, a digest: others may come, with a pull or a report of one's own."""
+    paths = [study.published / "metrics.json", *sorted(study.models.glob("*.keras"))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _is_filled(study, folder, key):
+    try:
+        same = files.read_json(folder / "source.json", "notebook 04") == _source(study)
+    except UserError:
+        return False
+    filled = same and stages.finished(folder / "vqvae", key)
     return filled and (not study.recipe.prior or stages.finished(folder / "prior", stages.prior_key(study, key)))
 
 
-def _fill(study, slices, metrics, place):
-    key, made, rows = stages.vqvae_key(study, slices), metrics["provenance"], slices.where("test")
+def _fill(study, slices, summaries, place, key):
+    files.write_json(place / "source.json", _source(study))
     model = loading.load(study.models / "vqvae.keras", "VQ-VAE")
-    codes = model.encode(slices.images)
+    codes, rows = model.encode(slices.images), slices.where("test")
     (place / "vqvae").mkdir()
     shutil.copyfile(study.models / "vqvae.keras", place / "vqvae" / "model.keras")
     stages.save_codes(place / "vqvae", codes, key)
-    summary = {name: metrics["vqvae"][name] for name in VQVAE}
-    summary |= {"key": key, "seconds": made["seconds"]["vqvae"], "precision": made["precision"]}
-    files.write_json(place / "vqvae" / "summary.json", summary)
+    files.write_json(place / "vqvae" / "summary.json", {**summaries["vqvae"], "key": key})
     if study.recipe.prior is None:
         return
     main, *others = study.recipe.prior.models()
@@ -74,8 +101,6 @@ def _fill(study, slices, metrics, place):
     lengths = stages.code_lengths(prior, codes[rows], told[rows])
     np.savez_compressed(place / "prior" / main / "lengths.npz", test=lengths)
     for name in others:
-        seconds = made["seconds"][f"prior {name}"]
-        files.write_json(place / "prior" / name / "summary.json", {"seconds": seconds})
-    summary = {name: metrics["prior"][name] for name in PRIOR}
-    summary |= {"key": stages.prior_key(study, key), "vqvae": key, "seconds": made["seconds"]["prior"]}
+        files.write_json(place / "prior" / name / "summary.json", summaries[name])
+    summary = {**summaries[main], "key": stages.prior_key(study, key), "vqvae": key}
     files.write_json(place / "prior" / "summary.json", summary)

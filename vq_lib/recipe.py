@@ -331,11 +331,10 @@ class Recipe(Section):
                         f"given {width}"
                     )
                 width = block.filters
-        last = self.vqvae.decoder[-1:]
-        if self.vqvae.output == "block" and (not last or last[0].layer == "residual" or width != self.data.channels):
+        if self.vqvae.output == "block" and (not self.vqvae.decoder or width != self.data.channels):
             raise ValueError(
-                "with 'output: block' the last block of vqvae.decoder gives the image: it must be a convolution whose "
-                f"filters are data.channels (={self.data.channels})"
+                "with 'output: block' the last block of vqvae.decoder gives the image: its filters must be "
+                f"data.channels (={self.data.channels})"
             )
         return self
 

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
+from vq_lib import environment
 from vq_lib.errors import UserError
 from vq_lib.files import put_back, whole_file, whole_folder
 
@@ -27,17 +28,6 @@ class Replicas(keras.distribution.DataParallel):
         return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
 
 
-def only_jax_shares(devices):
-    """A UserError where the recipe asks for several devices and the backend is not JAX."""
-    backend = keras.backend.backend()
-    if devices > 1 and backend != "jax":
-        # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
-        raise UserError(
-            f"'devices: {devices}' needs JAX and this is {backend}: type KERAS_BACKEND=jax before the command, "
-            "or set devices=1."
-        )
-
-
 def across(devices):
     """The context in which a model is built and trained on so many devices (the recipe's `devices`).
 
@@ -49,7 +39,7 @@ def across(devices):
     """
     if devices == 1:
         return contextlib.nullcontext()
-    only_jax_shares(devices)
+    environment.only_jax_shares(devices)
     found = keras.distribution.list_devices()
     if len(found) < devices:
         raise UserError(f"'devices: {devices}' asks for more than JAX has here ({', '.join(found)}): set "
