@@ -49,10 +49,11 @@ figures.settings(study)
 # %% [markdown]
 # ## Who is in the data
 #
-# An MRI scan is a volume; here each person is a stack of parallel **slices**, small grey pictures. Of every slice
-# we keep the person, its position in the stack, the person's class where that is known, and the split. Grey levels stay
-# whole numbers from 0 to 255 (uint8): a quarter of the memory of floats, and what is on disk. Only the model turns a
-# level $g$ into an intensity
+# An MRI scan is a volume; here each person is a stack of parallel **slices**, small grey pictures. Of every slice we
+# keep the person, its position in the stack, the person's class where that is known, and the split. Grey levels stay
+# whole numbers from 0 to 255 (uint8), a quarter of the memory of floats. Files of another size are brought to that of
+# the report, by averaging areas where they are larger, and 16-bit files and volumes to 8 bits; every score, the image
+# codecs' too, is of these slices. Only the model turns a level $g$ into an intensity
 #
 # $$x = \frac{g}{255} \in [0, 1] .$$
 
@@ -70,14 +71,14 @@ figures.paragraphs(plots.rated(slices, people), datasets.remark(study, slices))
 # %% [markdown]
 # ## What was found wrong
 #
-# A mistake made here cannot be seen in any score. Of the papers on Alzheimer's disease that Wen et al. (2020,
-# [arXiv 1904.07773](https://arxiv.org/abs/1904.07773)) surveyed, more than half may have had people of the training set
-# in the test set. So the checks look for **leaks**: a person, or one and the same picture, in two splits. Two pictures
-# count as the same when their thumbnails $a$ and $b$
-# of $64 \times 64$ pixels, brought to mean 0 and length 1, have a correlation $a \cdot b \ge 0.99$; slices of
-# different people at the same position stay below that. The checks also look for segmentation masks among the images
-# and for slices that are constant, washed out or inverted. A leak stops the run, unless the recipe allows it; what
-# stands in red below weakens every figure of this report.
+# A mistake made here cannot be seen in any score. Of the papers on Alzheimer's disease that Wen et al. (2020, [arXiv
+# 1904.07773](https://arxiv.org/abs/1904.07773)) surveyed, more than half may have suffered from data leakage: what the
+# test people were to be asked about was known to the training. So the checks look for **leaks**: a person, or one and
+# the same picture, in two splits. Two pictures count as the same when their thumbnails $a$ and $b$ of $64 \times 64$
+# pixels, brought to mean 0 and length 1, have a correlation $a \cdot b \ge 0.99$; slices of different people at the
+# same position stay below that. The checks also look for segmentation masks among the images and for slices that are
+# constant, washed out or inverted. A leak stops the run, unless the recipe allows it; what stands in red below weakens
+# every figure of this report.
 
 # %%
 plots.findings(datasets.findings(study))
@@ -158,8 +159,9 @@ figures.paragraphs(plots.alike(slices, people), independent)
 #
 # *What to look for.* By slice, the neighbour is nearly always the same person, one slice further, and knows the class
 # because it knows the person. By person it cannot be, and what is left, above the constant answer in the last row, is
-# what the method can really do. The difference between the first two rows is what a split by slice adds to a score out
-# of nothing: for classifiers of Alzheimer's and Parkinson's disease, 29 to 55 percentage points (Yagis et al. 2021,
+# what the method can really do. (Where the data have no two classes, only the person can be asked about.) The
+# difference between the first two rows is what a split by slice adds to a score out of nothing: for classifiers of
+# Alzheimer's and Parkinson's disease, 29 to 55 percentage points (Yagis et al. 2021,
 # [10.1038/s41598-021-01681-w](https://doi.org/10.1038/s41598-021-01681-w)).
 
 # %%

@@ -123,7 +123,7 @@ figures.paragraphs(conclusions.learning(history, study.recipe.vqvae, summary["st
 # to those of the brightest, so that the row should look like the slice seen from afar. It does not show what else codes
 # of one brightness differ in, such as the edges that they draw. The error should be fine and spread out, like grain;
 # where it draws an outline, the model has moved or blurred an edge. The slices are of **validation people**, whom the
-# model has not seen: six of them, each at another position, from the lowest to the highest.
+# model has not seen: up to six of them, and where positions are known from the lowest to the highest.
 
 # %%
 held_out = slices.where("validation")
@@ -141,13 +141,12 @@ plain, _ = metrics.ssim(slices.images[chosen], reconstructed)
 # %%
 grids, size = codes[held_out], model.quantizer.codes
 ranks = draw.brightness_ranks(slices.images[held_out], grids, size)
-named = [f"{slices.person[row]}, {slices.position[row]}" for row in chosen]
-titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(named, plain, strict=True)]
+titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(slices.names(chosen), plain, strict=True)]
 figures.show(
     study, "vqvae-panels", draw.panels(slices.images[chosen], codes[chosen], reconstructed, titles, ranks),
     "From top to bottom: a slice, its grid of codes (from those of the darkest cells, violet, to those of the "
-    "brightest, yellow), the reconstruction, and the absolute error. Each column is a validation person, with the "
-    "slice position.",
+    "brightest, yellow), the reconstruction, and the absolute error. Each column is a slice of a validation person, "
+    "with its position where that is known.",
     f"Six slices and their reconstructions, with SSIM from {plain.min():.3f} to {plain.max():.3f}.",
 )  # fmt: skip
 

@@ -53,14 +53,16 @@ figures.settings(study)
 #
 # $$p(z) = \prod_i p(z_i \mid z_1, \dots, z_{i-1}),$$
 #
-# and one network computes all of them at once, if no cell can see itself or a later one. Three ways to see the past:
+# and one network computes all of them at once, if no cell can see itself or a later one. A *conditioned* prior is also
+# told something of the slice, its position or its person's label: then each factor is $p(z_i \mid z_{<i}, c)$ with an
+# embedding of $c$, and what a slice's $c$ is costs bits of its own. Three ways to see the past:
 #
 # * **PixelCNN** (van den Oord et al. 2016, [arXiv 1601.06759](https://arxiv.org/abs/1601.06759)): convolutions are
 # *masked*: the windows of the first layer end before the cell (mask A), those of later layers, which read what the
 # first found, at it (mask B).
-# * **Gated PixelCNN** ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328)): two stacks. The vertical one reads whole
-# rows above, the horizontal one the row to the left; each layer multiplies what it found by a gate,
-# $\tanh(a) \odot \sigma(b)$.
+# * **Gated PixelCNN** ([arXiv 1606.05328](https://arxiv.org/abs/1606.05328)): two stacks. The vertical one reads the
+# rows above, to both sides of the cell and as far as its windows reach, the horizontal one the row to the left; each
+# layer multiplies what it found by a gate, $\tanh(a) \odot \sigma(b)$.
 # * **PixelSNAIL** (Chen et al. 2017, [arXiv 1712.09763](https://arxiv.org/abs/1712.09763)): masked convolutions for
 # what is near, and attention over all earlier cells for what is far,
 # $\sum_{j < i} \operatorname{softmax}_j(q_i \cdot k_j / \sqrt d)\, v_j$.
@@ -99,6 +101,8 @@ slices = datasets.opened(study)
 trained = stages.train_priors(study, slices)
 if trained:
     main, (prior, summary) = next(iter(trained.items()))
+    display(figures.points([(NAMES[name], draw.in_words(model)) for name, model in study.recipe.prior.models().items()],
+                           title="In this report:"))  # fmt: skip
 else:
     print("This recipe has no prior: nothing to train or to draw, and the report leaves the sections on it out.")
 
@@ -215,7 +219,9 @@ if trained:
 # %%
 if trained:
     cell = (prior.grid[0] * 5 // 8, prior.grid[1] // 2)
-    influence = draw.seen(prior, split[2][len(split[2]) // 2], cell)
+    row = slices.where("test")[len(split[2]) // 2]
+    known = stages.conditions(slices, told)[2][row] if prior.conditional else None
+    influence = draw.seen(prior, codes[row], cell, told=known)
     past = cell[0] * prior.grid[1] + cell[1]
     assert not influence.ravel()[past:].any(), "the prior sees the future"
     display(figures.show(

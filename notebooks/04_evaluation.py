@@ -192,12 +192,14 @@ if len(places) > 1:
 # %%
 rows = [(name, f"{100 * found['share']:.1f}%", "{mean:.3f} ({low:.3f}–{high:.3f})".format(**found["ssim"]),
          f"{found['absolute_error']:.3f}") for name, found in parts_of_score["tissues"].items()]  # fmt: skip
-agreement = ", ".join(f"{name} {value:.2f}" for name, value in tissue.get("dice", {}).items())
-display(figures.table(
-    ("tissue", "of the pixels", "SSIM", "mean absolute error"), rows,
-    f"By tissue, from {tissue['source']}" + f" (a rule by grey levels has Dice {agreement})" * bool(agreement)
-    + f"; masks know the brain alone, and what is lit around it is {evaluation.SKULL}" * bool(agreement),
-))  # fmt: skip
+display(figures.table(("tissue", "of the pixels", "SSIM", "mean absolute error"), rows,
+                      f"By tissue, from {tissue['source']}"))  # fmt: skip
+if "dice" in tissue:
+    agreement = ", ".join(f"{name} {value:.2f}" for name, value in tissue["dice"].items())
+    display(figures.paragraphs(
+        f"Masks know the brain alone, and what is lit around it is {evaluation.SKULL}. A rule by grey levels, such as "
+        f"the anatomy of samples is judged by, agrees with the masks to a Dice of {agreement} (1 is full agreement)."
+    ))  # fmt: skip
 rows = [(label, found["people"], *("{mean:.{d}f} ({low:.{d}f}–{high:.{d}f})".format(d=d, **found[name])
                                    for name, d in digits.items()))
         for label, found in parts_of_score["labels"].items()]  # fmt: skip
@@ -212,11 +214,12 @@ if len(rows) > 1:
 order = np.argsort(np.nan_to_num(scores["ssim_foreground"], nan=1.0), kind="stable")
 middle = len(order) // 2
 chosen = np.concatenate([order[:2], order[middle - 1 : middle + 1], order[-2:]])[: len(order)]
-titles = [f"{slices.person[test][i]}, {slices.position[test][i]}\n{scores['ssim_foreground'][i]:.3f}" for i in chosen]
+named = slices.names(test[chosen])
+titles = [f"{name}\n{score:.3f}" for name, score in zip(named, scores["ssim_foreground"][chosen], strict=True)]
 figures.show(
     study, "extremes", draw.extremes(inputs[chosen], outputs[chosen], titles),
-    "The two worst, two median and two best test slices by foreground SSIM (person, position and score above), their "
-    "reconstructions and absolute errors, with the mean of each.",
+    "The two worst, two median and two best test slices by foreground SSIM (above: person, position where it is known, "
+    "and score), their reconstructions and absolute errors, with the mean of each.",
     f"Foreground SSIM from {scores['ssim_foreground'][chosen[0]]:.3f} to {scores['ssim_foreground'][chosen[-1]]:.3f}.",
 )  # fmt: skip
 
@@ -281,27 +284,30 @@ if prior is not None:
     across = draw_samples.columns(images.shape[1])
     count = min(across * min(across, 4), len(images), len(test))
     blocks = {"Test people": inputs[rng.choice(len(inputs), count, replace=False)], "Generated": images[:count]}
+    told_what = conclusions.listed(study.recipe.prior.condition)
     display(figures.show(
         study, "samples", draw_samples.gallery(blocks),
         f"Real slices of test people, and slices drawn from the model, unselected: the first {count} of "
-        f"{len(images)}, drawn in {drawing:.1f} s. The worst of all are shown further below.",
+        f"{len(images)}, drawn in {drawing:.1f} s."
+        + f" Each was told the {told_what} of a training slice drawn at random." * bool(told_what)
+        + " The worst of all are shown further below.",
         f"{count} real slices above {count} generated ones.",
     ))  # fmt: skip
 
 # %% [markdown]
-# A prior that is told the slice position or the label of a person draws what it is asked for. *What to look for.* Each
-# column is one position, in real slices of test people above and in new ones below. In the table: how often the
-# training slice nearest to a sample lies within 3/32 of the volume from where the sample was asked to be. Real test
-# slices show what can be reached, a training slice drawn at random what is reached without knowing anything.
+# A prior that is told the slice position or the label of a person draws what it is asked for. *What to look for.* Told
+# the position, each column is one, in real slices of test people above and in new ones below. The table then says how
+# often the training slice nearest to a sample lies within 3/32 of the volume from where the sample was asked to be.
+# Real test slices show what can be reached, a training slice drawn at random what is reached without knowing anything.
 
 # %%
 if prior is not None and prior.conditional:
     rows = evaluation.draw_conditioned(study, slices, vqvae, prior)
+    asked = ["for the same positions"] * bool(prior.slices) + ["for each label, a row each"] * bool(prior.labels)
     display(figures.show(
         study, "samples-conditioned", draw.conditioned(rows),
-        "Real slices of test people, and slices drawn for the same "
-        + " and ".join(["positions"] * bool(prior.slices) + ["labels, a row each"] * bool(prior.labels)) + ".",
-        f"{len(rows)} rows of slices, from the lowest position to the highest: {', '.join(rows)}.",
+        f"Real slices of test people, and slices drawn {' and '.join(asked)}.",
+        f"{len(rows)} rows of slices: {', '.join(rows)}.",
     ))  # fmt: skip
     if prior.slices:
         placed = evaluation.position_agreement(slices, images, told, prior.slices, outputs)
@@ -317,10 +323,10 @@ if prior is not None and prior.conditional:
 # $$x = m + s(m)\,w,$$
 #
 # $m$ the decoded image, $s$ the standard deviation of what the codes leave out at a grey level and a slope, and $w$
-# noise with its power spectrum, both fitted on the validation people. So the generated slices of this panel have
-# **grain**, what the codes leave out, drawn as noise; all other pictures show $m$. Where the codes leave out the
-# scanner's noise alone, grain is what scans have; where they leave out structure too, it is coarser than any scan's,
-# and gives the samples away.
+# noise with its power spectrum, both fitted on 200 slices of the validation people at most. So the generated slices of
+# this panel have **grain**, what the codes leave out, drawn as noise; all other pictures show $m$. Where the codes
+# leave out the scanner's noise alone, grain is what scans have; where they leave out structure too, it is coarser than
+# any scan's, and gives the samples away.
 #
 # Before reading on: which of these are real? The key is at the end of the report.
 
@@ -348,8 +354,10 @@ if prior is not None:
 #
 # *What to look for.* The last row is the floor, two halves of the real people. The first is the whole model's figure.
 # Samples against reconstructions, both with grain or both without: what the *prior* gets wrong, since both come from
-# the same decoder. Against test slices without grain, the decoder's smoothness alone gives every image away, however
-# good its SSIM.
+# the same decoder, and what test people differ in from the training people whom samples imitate. Against test slices
+# without grain, the decoder's smoothness alone gives every image away, however good its SSIM. And grain is fitted to
+# the strength and the power spectrum of what the codes leave out, which are much of what this classifier looks at: a
+# low first row says that these agree, not that the noise looks like a scan's. For that, look at the blind panel again.
 
 # %%
 if prior is not None:
@@ -369,8 +377,9 @@ if prior is not None:
 # ### Are they as varied as people?
 #
 # A model that draws one good brain again and again would pass every test of single images. So random pairs are compared
-# by **MS-SSIM**, which is 1 for equal images: pairs of samples, and pairs of slices of two different test people.
-# *What to look for.* A higher value is less variety. With few test people the intervals are wide.
+# by **MS-SSIM**, which is 1 for equal images: pairs of samples, and pairs of slices of two different test people. It
+# has three scales up to 128 pixels and five above, so that values at different image sizes cannot be compared. *What to
+# look for.* A higher value is less variety. With few test people the intervals are wide.
 
 # %%
 if prior is not None:
@@ -387,7 +396,8 @@ if prior is not None:
 # ### Is the anatomy right?
 #
 # Pixels of a head are parted into fluid, grey and white matter by two grey levels (Otsu's, from training slices); fluid
-# deep in the head counts as ventricle. The rule is crude, but the same for real and generated slices. Samples imitate
+# deep in the head counts as ventricle. The rule is crude, but the same for real and generated slices: dark bone counts
+# as fluid and bright scalp as white matter, so that these are not the shares that masks give. Samples imitate
 # the *training* people, so these are what they are held against; test people, who may be older, show how far apart two
 # groups of people are. *What to look for.* Curves that lie on each other. A curve to the right means too much of that
 # tissue; one that is too steep, too little variety between brains. A long tail is samples that no person's slice is
@@ -450,9 +460,10 @@ if prior is not None:
 # nearest training slice is looked up twice: by pixels, as above, and by codes (the share that differs, cells that are
 # background in both left out). How near is too near? As near as real people hardly ever come. Unseen people are the
 # usual yardstick (Dar et al. 2025, [10.1038/s41551-025-01468-8](https://doi.org/10.1038/s41551-025-01468-8)), but they
-# may be unlike the training people, and so farther from everybody. So each training person is held against the *other*
-# training people too. A sample is suspect below the 1st percentile of both groups' distances. All slices go through the
-# same decoder first, since smooth images are nearer to everything. By either distance 1% of such slices are that near,
+# may be unlike the training people, and so farther from everybody. So slices of training people (up to 640, drawn at
+# random) are held against the *other* training people too. A sample is suspect below the 1st percentile of both groups'
+# distances. Whatever is looked up goes through the same decoder first, since smooth images are nearer to everything; it
+# is looked up among the training slices as they are. By either distance 1% of such slices are that near,
 # together at most 2% and a little more where they are few. More suspects than that rate explains (binomial, $p < 0.01$)
 # are taken for copies, and a grid of codes that is a training slice's is one.
 #
@@ -496,8 +507,9 @@ if prior is not None:
           "codes": int((near["code_distance"] < limits["codes"]).sum())}  # fmt: skip
     display(figures.paragraphs(
         f"Suspects among the samples: {by['pixels']} by pixels and {by['codes']} by codes. "
-        f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes "
-        f"that a sample shares with one: {runs['samples']}; that an unseen slice shares: {runs['held_out']}."
+        f"{memory['exact']} of {len(images)} samples are a training slice, code by code. The longest run of codes, "
+        "cells in reading order with the background's left out, that a sample shares with a training slice: "
+        f"{runs['samples']}; that an unseen slice shares with one: {runs['held_out']}."
     ))  # fmt: skip
 
 # %% [markdown]
@@ -508,7 +520,8 @@ if prior is not None:
 # [arXiv 1709.01604](https://arxiv.org/abs/1709.01604)). But unseen people may simply be harder to code, for example
 # older. So what a table of frequencies of each grid cell's codes needs for a person is subtracted (Watson et al. 2022,
 # [arXiv 2111.08440](https://arxiv.org/abs/2111.08440)). The table is fitted on the training people too and remembers
-# a little of them, so that the difference errs on the low side.
+# a little of them, so that the difference errs on the low side. At most 100 training people are asked about, and eight
+# slices of each.
 #
 # *What to look for.* The last column: the AUC of that difference, 0.5 if it tells nothing, 1 if it always tells. The
 # column before it: how far the table alone, without any network, tells the groups apart.
@@ -537,8 +550,9 @@ if prior is not None:
     real = {"pair_ms_ssim": pairs["real"], "ventricles": means["training"]["ventricles"]["mean"]}
     display(figures.show(
         study, "temperature", draw_samples.temperature(heated, real, memory["chance"]),
-        f"What the temperature does to {heated[0]['count']} samples (the first two with grain). Green: real slices. "
-        "Orange: the suspects that chance allows.",
+        f"What the temperature does to {heated[0]['count']} samples (those of the two panels at the left with grain). "
+        "Green: 0.5 where no difference is found, slices of two test people, and training people's ventricles. Orange: "
+        "the suspects that chance allows.",
         "; ".join(f"T {row['temperature']:g}: AUC {row['auc']:.2f}, pairs {row['pair_ms_ssim']:.2f}" for row in heated),
     ))  # fmt: skip
     display(figures.table(
@@ -580,7 +594,8 @@ if prior is not None:
 #
 # Both parts are distributions of TensorFlow Probability. *What to look for.* The codes are cheap beside the pixels that
 # they leave open: most bits go to what the codes leave out, the scanner's noise and fine structure that was lost. PNG
-# and WebP need no training; the last column says whether this model's bound is below theirs on the same slices. Where
+# and WebP need no training, and are counted as whole files, headers included; the last column says whether this model's
+# bound is below theirs on the same slices. Where
 # theirs is lower, what the codes leave out is not all noise; or a grey slice is kept as three equal channels, which
 # they see and the bound, which counts each channel, does not.
 
@@ -655,11 +670,11 @@ figures.points(conclusions.next_steps(study.recipe, found))
 # %% [markdown]
 # *Why not a GAN?* The published ADNI system wished for one, and two things may be meant. An adversarial loss on the
 # *decoder* (VQ-GAN, [arXiv 2012.09841](https://arxiv.org/abs/2012.09841)) would keep the codes and their prior, and
-# sharpen the pictures by inventing texture, also where a reader looks for lesions; SSIM would fall. The grain above is
-# invented too, but it is put on samples alone, and named. A GAN *in place of* both has no likelihood: neither the
-# ladder of notebook 3, nor the gap between training and unseen people, nor the bound above could be stated, and whom it
-# has learned by heart could be asked of its samples alone. On slices of patients, a reconstruction that is visibly
-# smooth is the honest kind of wrong.
+# sharpen the pictures by inventing texture, also where a reader looks for lesions; SSIM would fall. The grain of a
+# report with a prior is invented too, but it is put on samples alone, and named. A GAN *in place of* both has no
+# likelihood: neither bits per code beside baselines, nor the gap between training and unseen people, nor a bound on the
+# bits of an image could be stated, and whom it has learned by heart could be asked of its samples alone. On slices of
+# patients, a reconstruction that is visibly smooth is the honest kind of wrong.
 
 # %% [markdown]
 # ## Key to the blind panel

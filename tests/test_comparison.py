@@ -111,11 +111,14 @@ def test_a_sweep_shows_the_points_that_are_planned_and_counts_those_that_are_not
     assert found["rows"] == [["the recipe", "0.8"], ["silu", "0.7"]]
     assert found["conclusion"].startswith("None. 2 of 3 points") and "'vq-lib sweep mine'" in found["conclusion"]
     (folder / "sweep.csv").write_text(table.replace("0.7", "nan"), encoding="utf-8")
-    assert comparison.sweep(folder)["rows"] == [["the recipe", "0.8"]], "validation slices without any foreground"
+    assert len(comparison.sweep(folder)["rows"]) == 2, "one was trained on slices without any foreground"
+    assert comparison.sweeps(tmp_path)[0]["rows"] == [["the recipe", "0.8"]]
     (folder / "sweep.csv").write_text(table.replace("0.7", "?"), encoding="utf-8")
     assert comparison.sweep(folder) is None
+    (folder / "sweep.csv").write_text(table + '"' + "x" * 200_000, encoding="utf-8")
+    assert comparison.sweep(folder) is None
     (folder / "sweep.csv").write_text(table, encoding="utf-8")
-    for broken in ("points: 3", "[", "- a"):
+    for broken in ("points: 3", "[", "- a", "[" * 50_000):
         (folder / "sweep.yaml").write_text(broken)
         assert comparison.sweep(folder) is None
 

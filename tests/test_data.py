@@ -326,6 +326,15 @@ def group(splits_and_labels):
     return Slices(np.zeros((n, 1, 1, 1), np.uint8), person, np.zeros(n, int), label, split, person)
 
 
+def test_rare_classes_are_counted_as_one_and_unknown_positions_not_named():
+    slices = group([(split, label) for split in ("train", "validation", "test") for label in "aabbccddeeffgh"])
+    people, _ = plots.split_sizes(slices).axes
+    assert [text.get_text().strip() for text in people.texts] == ["14"] * 3 and len(people.patches) == 3 * 7
+    assert plots.split_sizes(slices).axes[1].get_legend().get_texts()[-1].get_text() == "2 others"
+    slices.position[1] = -1
+    assert slices.names(np.array([1, 2])) == ["p1", "p2, 0"]
+
+
 def test_whether_the_splits_hold_alike_people_is_said():
     four = [("train", "a"), ("train", "b"), ("validation", "a"), ("validation", "b"), ("test", "a"), ("test", "b")]
     slices = group(four)

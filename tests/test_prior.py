@@ -266,6 +266,13 @@ def test_changed_codes_show_what_gradients_show():
         np.testing.assert_array_equal(seen(model, codes, cell).ravel() > 0, gradient[cell[0] * GRID[1] + cell[1]])
 
 
+def test_the_influence_is_that_under_what_the_prior_was_told():
+    model, codes = prior("gated", **VARIANTS[3]), np.random.default_rng(1).integers(0, 7, GRID)
+    unknown, told = seen(model, codes, (2, 3)), seen(model, codes, (2, 3), told=TOLD[0])
+    np.testing.assert_array_equal(seen(model, codes, (2, 3), told=np.array([-1, -1])), unknown)
+    assert not np.array_equal(told, unknown)
+
+
 def test_the_receptive_field_figure_has_a_blind_spot_and_two_cures():
     seen_by = fields(11, (8, 5), blocks=2)
     found = {name: (field > 0).sum() for name, field in seen_by.items()}

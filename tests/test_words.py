@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vq_lib import recipe
+from vq_lib.figures import prior as priors
 from vq_lib.figures import vqvae as words
 from vq_lib.study import REPOSITORY, Study
 
@@ -21,6 +22,19 @@ def test_every_recipe_is_described_as_it_is(folder):
     assert ("scaled down" in text) == (settings.clip is not None)
     assert ("k-means" in start) == (settings.start == "kmeans")
     assert ("are restarted" in start) == (settings.restart is not None)
+
+
+@pytest.mark.parametrize("folder", RECIPES, ids=lambda path: path.name)
+def test_every_prior_is_described_as_it_is(folder):
+    prior = Study(folder).recipe.prior
+    for name, settings in prior.models().items() if prior else []:
+        text = priors.in_words(settings)
+        assert text.startswith(
+            f"A first window of {settings.kernel} × {settings.kernel} cells; {settings.blocks} block"
+        )
+        assert ("attention" in text) == (name == "snail") and ("dropout" in text) == (settings.dropout > 0)
+        assert ("one-hot" in text) == (settings.embedding is None) and ("each cell" in text) == settings.position
+        assert text.endswith("told nothing of a slice." if not settings.condition else f"{settings.condition[-1]}.")
 
 
 def test_a_quantiser_without_codebook_is_not_given_one():

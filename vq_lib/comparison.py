@@ -24,6 +24,11 @@ from vq_lib.study import REPOSITORY
 REPORTS = REPOSITORY / "reports"
 TEMPLATE = "comparison.html.j2"
 DRAWN = {"vqvae": ("seconds", "val_ssim", "val_ssim_foreground"), "prior": ("epoch", "val_loss")}
+SWEPT = {
+    "ssim": "SSIM",
+    "ssim_foreground": "foreground SSIM",
+    "images_per_second": "images/s",
+}  # as a reader knows them
 LEVEL = 0.85  # a validation SSIM that most systems reach: the time that each takes to it is a measure of its speed
 
 
@@ -115,8 +120,7 @@ def _columns(path, needed):
 def sweep(folder: Path) -> dict | None:
     """The sweep of the report in `folder`, `{"name", "header", "rows", "conclusion"}`; None where there is none.
 
-    Points that `sweep.yaml` no longer names are left out, as are those without a score; where it names others,
-    `conclusion` says how many.
+    Points that `sweep.yaml` no longer names are left out; where it names others, `conclusion` says how many.
     """
     try:
         with open(folder / "sweep.csv", newline="", encoding="utf-8") as file:
@@ -124,19 +128,26 @@ def sweep(folder: Path) -> dict | None:
         about = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
         points, conclusion = about["points"], str(about.get("conclusion", ""))
         rows = [row for row in rows if row[0] in points and len(row) == len(header)]
-        score = header.index("ssim_foreground")
-        rows = [row for row in rows if math.isfinite(float(row[score] or "nan"))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        for row in rows:
+            float(row[header.index("ssim_foreground")] or "nan")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error, yaml.YAMLError):
         return None
     if len(rows) < len(points):
         conclusion += (f" {len(rows)} of {len(points)} points of sweep.yaml are in this table: "
                        f"'vq-lib sweep {folder.name}' trains the others.")  # fmt: skip
+    header = [SWEPT.get(name, name) for name in header]
     return {"name": folder.name, "header": header, "rows": rows, "conclusion": conclusion.strip()} if rows else None
 
 
 def sweeps(folder: Path) -> list[dict]:
-    """The sweeps of all reports below `folder`, by name; see `sweep`."""
-    return [found for path in sorted(folder.glob("*/sweep.csv")) if (found := sweep(path.parent))]
+    """The sweeps of all reports below `folder`, by name, of points that have a score; see `sweep`."""
+    swept = []
+    for path in sorted(folder.glob("*/sweep.csv")):
+        if found := sweep(path.parent):
+            score = found["header"].index(SWEPT["ssim_foreground"])
+            found["rows"] = [row for row in found["rows"] if math.isfinite(float(row[score] or "nan"))]
+            swept += [found] if found["rows"] else []
+    return swept
 
 
 def published(folder: Path) -> list[dict]:

@@ -267,8 +267,11 @@ def _samples(samples, memorisation):
     auc, exact = samples["two_sample_auc"], memorisation.get("exact", 0)
     text = (
         f"A linear classifier tells samples with grain from test slices with an AUC of {auc['mean']:.2f} "
-        f"({auc['low']:.2f}–{auc['high']:.2f}; 0.5 if it could not). "
+        f"({auc['low']:.2f}–{auc['high']:.2f}; 0.5 if it could not)"
     )
+    if plain := samples.get("two_sample_auc_without_grain"):
+        text += f", and with {plain['mean']:.2f} as the decoder draws them"
+    text += ". "
     if "failed_fraction" in samples:
         text += f"{samples['failed_fraction']:.1%} of {samples['count']} failed: they lie {FAILED}. "
     copies = f"{exact} {'has' if exact == 1 else 'have'}" if exact else "none has"
@@ -379,7 +382,7 @@ def _generated_badly(samples, generation, memorisation):
     if pairs and difference(pairs["generated"], pairs["real"])["low"] > 0:
         sentences.append(
             f"Samples are less varied than people: MS-SSIM {pairs['generated']['mean']:.3f} of two samples, "
-            f"{pairs['real']['mean']:.3f} of slices of two people."
+            f"{pairs['real']['mean']:.3f} of slices of two test people."
         )
     auc = generation.get("two_sample_auc", {})
     whole, same = (
@@ -389,13 +392,17 @@ def _generated_badly(samples, generation, memorisation):
     if whole and whole["low"] > 0.5:
         text = "Samples with grain can be told from slices of test people: AUC {mean:.2f} ({low:.3f}–{high:.3f})"
         if floor and whole["mean"] <= floor["high"]:
-            text += f", though no better than two halves of the test people ({floor['low']:.2f} to {floor['high']:.2f})"
+            text += (
+                f"; two halves of the test people, few as they are, reach {floor['low']:.2f} to {floor['high']:.2f} "
+                "by the split alone"
+            )
         if same and difference(whole, same)["low"] > 0:
             text += f". From reconstructions with the same grain, {same['mean']:.2f}: "
             text += (
                 "what tells them from slices is decoder and grain, not the prior"
                 if same["low"] <= 0.5
-                else "so much is the prior's, the rest is what decoder and grain make of any codes"
+                else "so much is the prior's, or a difference of the test people from the training people whom it "
+                "imitates; the rest is what decoder and grain make of any codes"
             )
         sentences.append(text.format(**whole) + ".")
     return sentences

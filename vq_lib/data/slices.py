@@ -50,6 +50,11 @@ class Slices:
             raise ValueError(f"split (={split!r}) must be one of {SPLITS}")
         return np.flatnonzero(self.split == split)
 
+    def names(self, rows: np.ndarray) -> list[str]:
+        """What to call each of some slices in a figure: the person, and the position where it is known."""
+        pairs = zip(self.person[rows], self.position[rows], strict=True)
+        return [f"{person}, {position}" if position >= 0 else f"{person}" for person, position in pairs]
+
     def counts(self) -> dict[str, dict[str, int]]:
         """`{split: {"images": n, "people": m}}`, as `metrics.json` has it."""
         return {

@@ -124,7 +124,7 @@ def cost(reports, minutes):
 
 def sweep(found):
     """Foreground SSIM of every point of a sweep, the best above."""
-    column = found["header"].index("ssim_foreground")
+    column = found["header"].index("foreground SSIM")
     rows = sorted(((float(row[column]), row[0]) for row in found["rows"]), reverse=True)
     values, names = zip(*rows, strict=True)
     figure, axes = figures.new(8.5, 0.28 * len(rows) + 0.8)

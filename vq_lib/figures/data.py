@@ -95,7 +95,8 @@ def alike(slices, people=None):
     if facts:
         return (
             f"The splits do not hold alike people: {'; '.join(facts)}. The validation people choose the epoch that is "
-            "kept, the recipe in a sweep, and the scales of notebooks 3 and 4, so these choices suit people like them; "
+            "kept, the recipe in a sweep, and what notebooks 3 and 4 fit (the smoothing of frequencies, the grain, the "
+            "scales of the likelihood), so these choices suit people like them; "
             "and part of any difference between the splits' scores is a difference between people."
         )
     if len(names) < 2 and len(ages) < len(SPLITS):
@@ -199,14 +200,18 @@ def same_position(slices, split="train", count=24, columns=8, position=None):
 
 
 def split_sizes(slices):
-    """People (left) and slices (right) of each split, by class."""
+    """People (left) and slices (right) of each split, by class; where there are many classes, the rare ones as one."""
     figure, grid = new(8, 2.4, 1, 2, sharey=True)
-    shades = np.linspace(1.0, 0.3, len(classes(slices)))
+    groups = {_short(label) or "unlabelled": slices.label == label for label in classes(slices)}
+    rest = ~np.logical_or.reduce([*groups.values()])
+    if rest.any():
+        groups[f"{len(np.unique(slices.label[rest]))} others"] = rest
+    shades = np.linspace(1.0, 0.3, len(groups))
     for axes, what in zip(grid, ("people", "slices"), strict=True):
         for height, split in enumerate(SPLITS):
             left = 0
-            for label, shade in zip(classes(slices), shades, strict=True):
-                rows = np.flatnonzero((slices.split == split) & (slices.label == label))
+            for mine, shade in zip(groups.values(), shades, strict=True):
+                rows = np.flatnonzero((slices.split == split) & mine)
                 count = len(np.unique(slices.person[rows])) if what == "people" else len(rows)
                 axes.barh(height, count, left=left, color=COLOURS[split], alpha=shade, edgecolor="white")
                 left += count
@@ -216,9 +221,7 @@ def split_sizes(slices):
         axes.grid(axis="y", visible=False)
     grid[0].invert_yaxis()
     patches = [Patch(color="#555555", alpha=shade) for shade in shades]
-    grid[1].legend(
-        patches, [_short(label) or "unlabelled" for label in classes(slices)], loc="lower right", frameon=False
-    )
+    grid[1].legend(patches, list(groups), loc="lower right", frameon=False)
     return figure
 
 

@@ -12,6 +12,22 @@ MARKS = {"train": ("|", "training people"), "validation": ("x", "validation peop
 SHADES = {"pixelcnn": COLOURS["model"], "gated": COLOURS["test"], "snail": COLOURS["other"]}
 
 
+def in_words(settings):
+    """What a recipe makes of one prior, as a sentence; `settings` is a `recipe.PriorModel`."""
+    plural = "s" * (settings.blocks > 1)
+    attention = f", attention after every {settings.attention} and the last" * (settings.name == "snail")
+    parts = [
+        f"a first window of {settings.kernel} × {settings.kernel} cells",
+        f"{settings.blocks} block{plural} of {settings.filters} filters{attention}",
+        f"codes embedded in {settings.embedding} numbers" if settings.embedding else "one-hot codes",
+        *["a bias for each cell"] * settings.position,
+        *[f"dropout {settings.dropout:g}"] * bool(settings.dropout),
+        f"told each slice's {' and '.join(settings.condition)}" if settings.condition else "told nothing of a slice",
+    ]
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def curves(histories, position_unigram):
     """Bits per code over epochs, beside the baseline that matters.
 
@@ -112,7 +128,7 @@ def gaps(summaries, found, unigram):
     return header, rows
 
 
-def seen(prior, codes, cell, batch=64, seed=0):
+def seen(prior, codes, cell, batch=64, seed=0, told=None):
     """How much the logits of one cell change when another cell's code changes: float (h, w).
 
     Each cell of `codes` (h, w) is replaced in turn by another code and the whole grid is run again: what has no
@@ -123,6 +139,7 @@ def seen(prior, codes, cell, batch=64, seed=0):
         codes: int (h, w), the grid that is changed.
         cell: (row, column) of the cell whose prediction is watched.
         batch, seed: grids at a time; what the other codes are drawn with.
+        told: what a conditioned prior is told, int (2,); None: nothing.
     """
     height, width = codes.shape
     rng = np.random.default_rng(seed)
@@ -133,9 +150,10 @@ def seen(prior, codes, cell, batch=64, seed=0):
     row, column = cell
 
     def logits(grids):
-        grids, unknown = grids.astype(np.int32), np.full((len(grids), 2), -1, np.int32)
+        known = np.tile(np.array([-1, -1] if told is None else told, np.int32), (len(grids), 1))
+        grids = grids.astype(np.int32)
         # Called, not `predict`ed: what is compiled, and so the rounding, depends on what the model was asked before.
-        return keras.ops.convert_to_numpy(prior((grids, unknown) if prior.conditional else grids))[:, row, column]
+        return keras.ops.convert_to_numpy(prior((grids, known) if prior.conditional else grids))[:, row, column]
 
     parts, whole = [], logits(codes[None])
     for i in range(0, len(changed), batch):
