@@ -20,7 +20,7 @@ file names.
 
 **Trained on** {train} training people; {validation} others chose the epoch. {acknowledgement}
 
-**Measured on** {test} test people, of whom neither model saw a slice (95% intervals over people): SSIM {ssim},
+**Measured on** {test} test people, of whom no slice was trained on (95% intervals over people): SSIM {ssim},
 foreground SSIM {foreground}, PSNR {psnr} dB; {usage:.1%} of the codes are used.{prior_bits}
 
 **Not for** diagnosis, nor for any statement about a patient. A reconstruction can drop or invent small findings, and

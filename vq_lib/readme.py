@@ -4,6 +4,7 @@ import json
 import re
 
 from vq_lib import comparison, conclusions
+from vq_lib.files import whole_file
 from vq_lib.names import NAMES, rated
 from vq_lib.study import REPOSITORY
 
@@ -60,5 +61,6 @@ def written() -> str:
 
 
 if __name__ == "__main__":
-    (REPOSITORY / "README.md").write_text(written(), encoding="utf-8")
+    with whole_file(REPOSITORY / "README.md") as temporary:
+        temporary.write_text(written(), encoding="utf-8", newline="\n")
     comparison.write()
