@@ -397,11 +397,12 @@ if prior is not None:
 #
 # Pixels of a head are parted into fluid, grey and white matter by two grey levels (Otsu's, from training slices); fluid
 # deep in the head counts as ventricle. The rule is crude, but the same for real and generated slices: dark bone counts
-# as fluid and bright scalp as white matter, so that these are not the shares that masks give. Samples imitate
-# the *training* people, so these are what they are held against; test people, who may be older, show how far apart two
-# groups of people are. *What to look for.* Curves that lie on each other. A curve to the right means too much of that
-# tissue; one that is too steep, too little variety between brains. A long tail is samples that no person's slice is
-# like: the table counts those beyond the range of 98% of the training slices, of which chance gives 2%.
+# as fluid and bright scalp as white matter where slices show them, so that these are not the shares that masks give.
+# Samples imitate the *training* people, so these are what they are held against; test people, who may be older, show
+# how far apart two groups of people are. *What to look for.* Curves that lie on each other. A curve to the right means
+# too much of that tissue; one that is too steep, too little variety between brains. A long tail is samples that no
+# person's slice is like: the table counts those beyond the range of 98% of the training slices, of which chance gives
+# 2%.
 
 # %%
 if prior is not None:

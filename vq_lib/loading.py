@@ -13,11 +13,11 @@ LARGEST = 2**30  # bytes, unpacked
 def load(path: str | Path, kind: str | None = None):
     """A model that this library has saved, without optimiser.
 
-    Args:
-        kind: "VQ-VAE" or "prior", where nothing else will do.
-
     Keras's safe mode refuses pickled code, but lets a file name any class of Keras with any arguments. Here the file's
     configuration may name our own classes and Keras's dtype policy alone, and its weights lie inside it.
+
+    Args:
+        kind: "VQ-VAE" or "prior", where nothing else will do.
 
     Raises:
         UserError: the file is missing, broken, or something else, or not of the `kind`; the sentence says which.
