@@ -26,7 +26,7 @@ report: .venv/.whole
 	@$(BIN)/vq-lib report "$$VQ_REPORT" --data="$$VQ_DATA" --set="$$VQ_SET"
 
 bench: .venv/.whole
-	@$(BIN)/python -m vq_lib.bench
+	@cd tests && ../$(BIN)/python -m bench
 
 # Two processes: most tests keep one core busy. The tests of one file stay together, with what they share.
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
@@ -86,4 +86,4 @@ comma := ,
 	@touch $@
 
 readme: .venv/.whole
-	@$(BIN)/python -m vq_lib.readme
+	@$(BIN)/python -m vq_lib.report.readme

@@ -37,10 +37,11 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 # %%
 import functools
 
-from vq_lib import baselines, figures, metrics
 from vq_lib import data as datasets
+from vq_lib import plots as figures
 from vq_lib.data import augment, splits
-from vq_lib.figures import data as plots
+from vq_lib.plots import data as plots
+from vq_lib.scores import baselines, metrics
 from vq_lib.study import Study
 
 study = Study(report, data, overrides)

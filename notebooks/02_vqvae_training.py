@@ -38,10 +38,13 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
-from vq_lib import conclusions, figures, metrics, stages, sweep
 from vq_lib import data as datasets
-from vq_lib.figures import vqvae as draw
+from vq_lib import plots as figures
+from vq_lib.plots import vqvae as draw
+from vq_lib.report import conclusions, sweep
+from vq_lib.scores import metrics
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 study = Study(report, data, overrides)
 figures.settings(study)

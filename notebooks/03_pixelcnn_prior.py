@@ -37,11 +37,14 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
-from vq_lib import conclusions, figures, ladder, stages
 from vq_lib import data as datasets
-from vq_lib.figures import prior as draw
-from vq_lib.names import NAMES
+from vq_lib import plots as figures
+from vq_lib.plots import prior as draw
+from vq_lib.plots.names import NAMES
+from vq_lib.report import conclusions
+from vq_lib.scores import ladder
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 study = Study(report, data, overrides)
 figures.settings(study)

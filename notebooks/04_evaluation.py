@@ -39,13 +39,16 @@ import time
 import numpy as np
 
 environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
-from vq_lib import baselines, conclusions, evaluation, figures, metrics, published, stages
 from vq_lib import data as datasets
-from vq_lib.figures import evaluation as draw
-from vq_lib.figures import generation as draw_samples
-from vq_lib.figures import latent as draw_codes
-from vq_lib.names import NAMES
+from vq_lib import plots as figures
+from vq_lib.plots import evaluation as draw
+from vq_lib.plots import generation as draw_samples
+from vq_lib.plots import latent as draw_codes
+from vq_lib.plots.names import NAMES
+from vq_lib.report import conclusions, evaluation, published
+from vq_lib.scores import baselines, metrics
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 began = time.monotonic()
 study = Study(report, data, overrides)
@@ -605,7 +608,7 @@ likelihood = None
 if prior is not None:
     likelihood = evaluation.likelihood_metrics(study, slices, vqvae, prior, codes, outputs)
 if likelihood is not None:
-    from vq_lib import distribution
+    from vq_lib.models import distribution
 
     people = np.unique(slices.person[test])[:4]
     few = np.array([some[len(some) // 2] for some in (test[slices.person[test] == name] for name in people)])

@@ -22,7 +22,7 @@ import nbformat
 from conftest import REPOSITORY, TINY
 
 from vq_lib.environment import MINIMUM
-from vq_lib.pipeline import STAGES
+from vq_lib.report.pipeline import STAGES
 
 PREINSTALLED = ["tensorflow==2.19.1", f"keras=={MINIMUM['keras']}.0", "tensorflow-probability", "tf-keras==2.19.0",
                 "matplotlib", "scikit-image", "pillow", "psutil", "pydantic", "pyyaml", "tqdm", "ipykernel",

@@ -35,8 +35,8 @@ from conftest import TINY
 RECIPE = TINY.replace("epochs: 1,", "epochs: 4, dropout: 0.2,").replace("epochs: 1", "epochs: 4")
 PROCESSES = {
     "vq-lib": None,
-    "Snakemake": "vq_lib.pipeline",
-    "execute": "vq_lib.execute",
+    "Snakemake": "vq_lib.report.pipeline",
+    "execute": "vq_lib.report.execute",
     "kernel": "ipykernel_launcher",
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

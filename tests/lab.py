@@ -24,7 +24,7 @@ from pathlib import Path
 from conftest import REPOSITORY, TINY
 from playwright.sync_api import Error, sync_playwright
 
-from vq_lib.pipeline import STAGES
+from vq_lib.report.pipeline import STAGES
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 RED = ", ".join(f'.jp-Cell [data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))

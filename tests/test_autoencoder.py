@@ -6,10 +6,11 @@ import pytest
 from layer_checks import check_layer
 from skimage.metrics import structural_similarity
 
-from vq_lib import priors, recipe
-from vq_lib.autoencoder import DepthToSpace, Normalise, ResidualBlock, decoder, encoder
+from vq_lib import recipe
+from vq_lib.layers.autoencoder import DepthToSpace, Normalise, ResidualBlock, decoder, encoder
+from vq_lib.models import priors
+from vq_lib.models.vqvae import VQVAE, as_float32
 from vq_lib.study import REPOSITORY
-from vq_lib.vqvae import VQVAE, as_float32
 
 
 def block(layer, filters, **options):

@@ -14,7 +14,8 @@ DEMO = REPOSITORY / "reports" / "demo" / "models" / "vqvae.keras"
 MAKE = """
 import sys
 import numpy as np
-from vq_lib import priors, recipe
+from vq_lib.models import priors
+from vq_lib import recipe
 
 for kind in priors.KINDS:
     settings = recipe.PriorModel(name=kind, filters=8, blocks=1, head=1, kernel=5, embedding=4)
@@ -26,7 +27,7 @@ for kind in priors.KINDS:
 USE = """
 import sys
 import numpy as np
-from vq_lib import loading, priors, sampling, vqvae
+from vq_lib.models import loading, priors, sampling, vqvae
 
 folder, demo, target = sys.argv[1:]
 images, codes = (np.load(f"{folder}/{name}.npy", allow_pickle=False) for name in ("images", "codes"))

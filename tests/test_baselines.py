@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from skimage.metrics import structural_similarity
 
-from vq_lib import baselines, generation
 from vq_lib.data import Slices
+from vq_lib.scores import baselines, generation
 
 
 def slices(size=32, seed=0):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from bench import sampling as bench
 from layer_checks import array
 from test_prior import prior
 
-from vq_lib import priors
-from vq_lib.bench import sampling as bench
+from vq_lib.models import priors
 
 
 def test_the_tutorials_form_is_the_same_function():

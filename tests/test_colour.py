@@ -7,12 +7,14 @@ import pytest
 from conftest import vq_lib
 from PIL import Image
 
-from vq_lib import baselines, evaluation, stages
 from vq_lib import data as datasets
-from vq_lib.card import card
 from vq_lib.data import reading
-from vq_lib.figures import data as plots
+from vq_lib.plots import data as plots
+from vq_lib.report import evaluation
+from vq_lib.report.card import card
+from vq_lib.scores import baselines
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 RECIPE = """\
 title: Colour

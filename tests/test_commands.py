@@ -14,8 +14,10 @@ from conftest import TINY, vq_lib
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from vq_lib import cli, commands, pipeline, vqvae
+from vq_lib import cli
 from vq_lib.errors import UserError
+from vq_lib.models import vqvae
+from vq_lib.report import commands, pipeline
 from vq_lib.study import Study
 
 

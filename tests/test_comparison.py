@@ -9,7 +9,8 @@ import bs4
 import pytest
 from PIL import Image
 
-from vq_lib import comparison, recipe
+from vq_lib import recipe
+from vq_lib.report import comparison
 from vq_lib.study import REPOSITORY
 
 
@@ -139,7 +140,7 @@ def test_published_systems_are_trained_or_named_apart(reports):
 
 
 def test_only_reports_on_the_same_data_share_axes(reports):
-    from vq_lib.figures import comparison as draw
+    from vq_lib.plots import comparison as draw
 
     other = metrics("two", 0.93)
     other["provenance"]["data_fingerprint"] = "2" * 64

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vq_lib import baselines, conclusions, recipe
-from vq_lib.figures import latent, points
-from vq_lib.names import NAMES
+from vq_lib import recipe
+from vq_lib.plots import latent, points
+from vq_lib.plots.names import NAMES
+from vq_lib.report import conclusions
+from vq_lib.scores import baselines
 
 
 def interval(mean, spread=0.01):

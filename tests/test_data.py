@@ -11,7 +11,7 @@ from PIL import Image
 from vq_lib import data as datasets
 from vq_lib.data import Slices, reading
 from vq_lib.errors import UserError
-from vq_lib.figures import data as plots
+from vq_lib.plots import data as plots
 from vq_lib.study import Study
 
 MODEL = "vqvae: {encoder: [{layer: conv, filters: 4, stride: 2}], decoder: [{layer: transpose, filters: 4, stride: 2}]}"

@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 from conftest import TINY
 
-from vq_lib import data, evaluation, stages
+from vq_lib import data
+from vq_lib.report import evaluation
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 
 def weights(path):

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from vq_lib import environment, pipeline, recipe, training
+from vq_lib import environment, recipe
 from vq_lib.errors import UserError
+from vq_lib.report import pipeline
+from vq_lib.training import training
 
 TRAIN = """
 import sys
 import numpy as np
 import keras
-from vq_lib import recipe, training
-from vq_lib.codebook import CodebookKeeper, Watch
-from vq_lib.pixelcnn import PixelCNN
-from vq_lib.vqvae import VQVAE
+from vq_lib import recipe
+from vq_lib.training import training
+from vq_lib.training.codebook import CodebookKeeper, Watch
+from vq_lib.models.pixelcnn import PixelCNN
+from vq_lib.models.vqvae import VQVAE
 import pathlib
 
 folder, devices = pathlib.Path(sys.argv[1]), int(sys.argv[2])

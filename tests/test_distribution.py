@@ -9,8 +9,9 @@ import pytest
 from scipy.special import expit
 from test_prior import shake
 
-from vq_lib import baselines, distribution, priors
 from vq_lib.errors import UserError
+from vq_lib.models import distribution, priors
+from vq_lib.scores import baselines
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="TensorFlow Probability's distributions run on TensorFlow alone"

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vq_lib import evaluation, figures, metrics, recipe
+from vq_lib import plots as figures
+from vq_lib import recipe
 from vq_lib.data import Slices, cohort, masks
-from vq_lib.figures import generation as draw
+from vq_lib.plots import generation as draw
+from vq_lib.report import evaluation
+from vq_lib.scores import metrics
 from vq_lib.study import REPOSITORY
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vq_lib.figures import generation, prior, vqvae
+from vq_lib.plots import generation, prior, vqvae
 
 
 def test_legends_of_the_learning_curves_cover_none():

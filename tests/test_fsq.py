@@ -5,11 +5,12 @@ import pytest
 from keras import ops
 from layer_checks import check_layer, gradients
 
-from vq_lib import loading, recipe
+from vq_lib import recipe
 from vq_lib.errors import UserError
-from vq_lib.fsq import FiniteScalarQuantizer
+from vq_lib.layers.fsq import FiniteScalarQuantizer
+from vq_lib.models import loading
+from vq_lib.models.vqvae import VQVAE
 from vq_lib.study import REPOSITORY
-from vq_lib.vqvae import VQVAE
 
 LEVELS = [8, 5, 2]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vq_lib import generation, metrics
 from vq_lib.data import cohort
+from vq_lib.scores import generation, metrics
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vq_lib.grain import Grain
+from vq_lib.scores.grain import Grain
 
 
 def noise(rng, shape, scale):

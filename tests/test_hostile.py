@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from vq_lib import files, html, loading, recipe, stages, sweep, training
+from vq_lib import files, recipe
 from vq_lib.errors import UserError
-from vq_lib.pixelcnn import PixelCNN
+from vq_lib.models import loading
+from vq_lib.models.pixelcnn import PixelCNN
+from vq_lib.models.vqvae import VQVAE
+from vq_lib.report import html, sweep
 from vq_lib.study import Study
-from vq_lib.vqvae import VQVAE
+from vq_lib.training import stages, training
 
 CONV = {"layer": "conv", "filters": 2, "kernel": 4, "stride": 2, "repeat": 1, "hidden": None}
 KEY = "key"

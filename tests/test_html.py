@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from conftest import REPOSITORY
 
-from vq_lib import html as report_html
+from vq_lib.report import html as report_html
 
 WIDTHS = (390, 820, 1440)
 

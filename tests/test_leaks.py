@@ -6,14 +6,15 @@ from conftest import unlinked, vq_lib
 from PIL import Image
 
 from vq_lib import data as datasets
-from vq_lib import metrics, training
 from vq_lib.data import checks, cohort, reading, splits
 from vq_lib.data.augment import augment
 from vq_lib.data.reading import NOTED
 from vq_lib.data.slices import Slices
 from vq_lib.errors import UserError
+from vq_lib.models.vqvae import VQVAE
+from vq_lib.scores import metrics
 from vq_lib.study import Study
-from vq_lib.vqvae import VQVAE
+from vq_lib.training import training
 
 MODEL = "vqvae: {encoder: [{layer: conv, filters: 4, stride: 2}], decoder: [{layer: transpose, filters: 4, stride: 2}]}"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vq_lib import baselines, ladder, memorisation
 from vq_lib.data import cohort
+from vq_lib.scores import baselines, ladder, memorisation
 
 
 @pytest.fixture(scope="module")

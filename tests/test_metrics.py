@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from vq_lib import metrics
-from vq_lib.autoencoder import encoder, receptive_field
+from vq_lib.layers.autoencoder import encoder, receptive_field
+from vq_lib.scores import metrics
 
 
 def pair(n=4, size=32, seed=0):

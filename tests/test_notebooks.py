@@ -6,7 +6,7 @@ import papermill
 import pytest
 from conftest import REPOSITORY
 
-from vq_lib.pipeline import STAGES
+from vq_lib.report.pipeline import STAGES
 
 NOTEBOOKS = [REPOSITORY / "notebooks" / f"{name}.ipynb" for name in STAGES.values()]
 

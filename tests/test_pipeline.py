@@ -14,9 +14,9 @@ import pytest
 from conftest import REPOSITORY, TINY, vq_lib
 from PIL import Image
 
-from vq_lib import pipeline
 from vq_lib.files import lock
-from vq_lib.pipeline import STAGES
+from vq_lib.report import pipeline
+from vq_lib.report.pipeline import STAGES
 from vq_lib.study import Study
 
 
@@ -74,7 +74,7 @@ def test_a_report_on_another_drive_is_planned_with_whole_paths(tmp_path, monkeyp
     monkeypatch.setattr(os.path, "relpath", refused)
     plan = pipeline._plan(Study(tmp_path), "", tmp_path / "notebooks")
     assert plan["notebooks"] == str(tmp_path / "notebooks") == pipeline._short(tmp_path / "notebooks")
-    assert str(REPOSITORY / "vq_lib" / "html.py") in plan["html_sources"]
+    assert str(REPOSITORY / "vq_lib" / "report" / "html.py") in plan["html_sources"]
 
 
 def test_the_table_of_a_sweep_is_set_into_a_finished_report(tmp_path):

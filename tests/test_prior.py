@@ -6,12 +6,15 @@ import pytest
 from keras import ops
 from layer_checks import array, check_layer, gradients
 
-from vq_lib import ladder, priors, recipe, stages
-from vq_lib.figures.prior import fields, reach_in_words, seen
-from vq_lib.gated import GatedBlock
-from vq_lib.masked import MaskedCodeConv, MaskedConv2D
-from vq_lib.pixelcnn import MaskedResidualBlock
-from vq_lib.snail import QUERIES, CausalAttention, GatedResidualBlock
+from vq_lib import recipe
+from vq_lib.layers.masked import MaskedCodeConv, MaskedConv2D
+from vq_lib.models import priors
+from vq_lib.models.gated import GatedBlock
+from vq_lib.models.pixelcnn import MaskedResidualBlock
+from vq_lib.models.snail import QUERIES, CausalAttention, GatedResidualBlock
+from vq_lib.plots.prior import fields, reach_in_words, seen
+from vq_lib.scores import ladder
+from vq_lib.training import stages
 
 GRID = (4, 5)
 VARIANTS = [

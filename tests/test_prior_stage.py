@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from vq_lib import data, metrics, stages
+from vq_lib import data
 from vq_lib.errors import UserError
+from vq_lib.scores import metrics
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 
 @pytest.fixture

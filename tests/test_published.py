@@ -12,10 +12,11 @@ import papermill
 import pytest
 from conftest import REPOSITORY
 
-from vq_lib import published, stages
 from vq_lib.data import opened
 from vq_lib.errors import UserError
+from vq_lib.report import published
 from vq_lib.study import Study
+from vq_lib.training import stages
 
 
 def _leaves(value, path=()):
@@ -99,8 +100,9 @@ def test_broken_metrics_are_named(clone, text):
 
 def test_the_card_says_how_a_new_process_loads_the_models(tiny):
     text = (tiny / "models" / "README.md").read_text("utf-8")
-    line = re.search(r'`vq_lib\.(loading\.load\("vqvae\.keras"\))`', text)[1]
-    code = f"from vq_lib import loading; print(*(type(m).__name__ for m in ({line}, {line.replace('vqvae', 'prior')})))"
+    line = re.search(r'`vq_lib\.models\.(loading\.load\("vqvae\.keras"\))`', text)[1]
+    both = f"({line}, {line.replace('vqvae', 'prior')})"
+    code = f"from vq_lib.models import loading; print(*(type(m).__name__ for m in {both}))"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tiny / "models", env=environment, check=True, capture_output=True, text=True

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, published
 
-from vq_lib import loading, metrics, stages
 from vq_lib import recipe as recipes
 from vq_lib.data import cohort, reading
+from vq_lib.models import loading
+from vq_lib.scores import metrics
+from vq_lib.training import stages
 
 REPORTS = [path.parent.parent.name for path in sorted((REPOSITORY / "reports").glob("*/models/vqvae.keras"))]
 

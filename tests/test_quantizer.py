@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 from layer_checks import check_layer, gradients
 
-from vq_lib.codebook import CodebookKeeper
-from vq_lib.quantizer import VectorQuantizer
+from vq_lib.layers.quantizer import VectorQuantizer
+from vq_lib.training.codebook import CodebookKeeper
 
 
 def quantizer(**options):

@@ -4,7 +4,7 @@ import json
 
 from conftest import published
 
-from vq_lib import readme
+from vq_lib.report import readme
 from vq_lib.study import REPOSITORY
 
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import published
 
 from vq_lib import recipe
+from vq_lib.models.vqvae import VQVAE
 from vq_lib.study import REPOSITORY
-from vq_lib.vqvae import VQVAE
 
 RECIPES = sorted((REPOSITORY / "reports").glob("*/recipe.yaml"))
 # Encoder and decoder parameters of the published systems; those of OASIS-256 were published, layer by layer, and the

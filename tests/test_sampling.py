@@ -7,9 +7,9 @@ from keras import ops
 from layer_checks import array
 from test_prior import GRID, TOLD, VARIANTS, prior, shake, told
 
-from vq_lib import priors, sampling
-from vq_lib.pixelcnn import PixelCNN
-from vq_lib.sampling import FREE
+from vq_lib.models import priors, sampling
+from vq_lib.models.pixelcnn import PixelCNN
+from vq_lib.models.sampling import FREE
 
 
 def naively(prior, noise, temperature=1.0, top_k=None, top_p=None, condition=None, given=None):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from vq_lib import data as datasets
-from vq_lib import stages, training
 from vq_lib.errors import UserError
+from vq_lib.models.vqvae import VQVAE
 from vq_lib.study import Study
-from vq_lib.vqvae import VQVAE
+from vq_lib.training import stages, training
 
 
 class Broken(Exception):

@@ -6,8 +6,8 @@ import json
 import pytest
 from conftest import TINY, vq_lib
 
-from vq_lib import sweep
 from vq_lib.errors import UserError
+from vq_lib.report import sweep
 from vq_lib.study import Study
 
 

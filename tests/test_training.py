@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import pytest
 
-from vq_lib import recipe, training
-from vq_lib.codebook import CodebookKeeper
-from vq_lib.pixelcnn import PixelCNN
-from vq_lib.vqvae import VQVAE
+from vq_lib import recipe
+from vq_lib.models.pixelcnn import PixelCNN
+from vq_lib.models.vqvae import VQVAE
+from vq_lib.training import training
+from vq_lib.training.codebook import CodebookKeeper
 
 BLOCK = {"repeat": 1, "hidden": None, "kernel": 4, "stride": 2, "filters": 4}
 

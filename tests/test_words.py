@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vq_lib import recipe
-from vq_lib.figures import prior as priors
-from vq_lib.figures import vqvae as words
+from vq_lib.plots import prior as priors
+from vq_lib.plots import vqvae as words
 from vq_lib.study import REPOSITORY, Study
 
 RECIPES = sorted(path.parent for path in (REPOSITORY / "reports").glob("*/recipe.yaml"))

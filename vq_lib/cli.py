@@ -140,14 +140,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.error("--mask says what to draw anew of an image: name it with --complete IMAGE")
     try:
         if args.command == "report":
-            from vq_lib import pipeline
+            from vq_lib.report import pipeline
 
             return pipeline.build(args.report, args.data, args.overrides, force=args.force)
         if args.command == "sweep":
-            from vq_lib import sweep
+            from vq_lib.report import sweep
 
             return sweep.run(args.report, args.data)
-        from vq_lib import commands
+        from vq_lib.report import commands
 
         return getattr(commands, args.command)(args) or 0
     except UserError as error:

@@ -1,0 +1,1 @@
+"""Keras layers: quantisers, masked convolutions, blocks; they know nothing else of this library."""

@@ -1,0 +1,1 @@
+"""VQ-VAE, priors over codes, sampling, likelihood, saved models."""
