@@ -4,13 +4,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from vq_lib.layers.arguments import Configured
+
 
 @keras.saving.register_keras_serializable(package="vq_lib")
-class FiniteScalarQuantizer(keras.layers.Layer):
+class FiniteScalarQuantizer(Configured):
     r"""Rounds each channel of a vector to one of a few levels (Mentzer et al. 2023, arXiv 2309.15505, section 3.1).
 
-    Channel i with L_i levels is squashed to a range that rounds to exactly L_i integers, and rounded; the gradient goes
-    straight through the rounding. With h_i = (L_i − 1)/2 + ε_i, a small ε_i, and o_i = ½ where L_i is even, else 0,
+    Channel i with L_i ≥ 2 `levels` is squashed to a range that rounds to exactly L_i integers, and rounded; the
+    gradient goes straight through. With h_i = (L_i − 1)/2 + ε_i, a small ε_i, and o_i = ½ where L_i is even, else 0,
 
         f(z_i) = h_i tanh(z_i + artanh(o_i / h_i)) − o_i,    ẑ_i = round(f(z_i)) / ⌊L_i / 2⌋.
 
@@ -20,11 +22,10 @@ class FiniteScalarQuantizer(keras.layers.Layer):
     Shapes: (16, 32, 32, 3) with levels [8, 8, 8] is read as 16,384 vectors; the output has the same shape, and `encode`
     gives codes (16, 32, 32), int32 below 512.
 
-    Args:
-        levels: L_i, one a channel, each at least 2.
+    Raises:
+        ValueError: there are no levels, one is below 2, or the inputs' last axis is not one channel a level.
 
-    Call arguments:
-        inputs: floats, (..., len(levels)).
+    Example: `codes = FiniteScalarQuantizer([8, 8, 8]).encode(keras.ops.ones((16, 32, 32, 3)))`.
     """
 
     def __init__(self, levels, **kwargs):
@@ -32,25 +33,18 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         if not levels or min(levels) < 2:
             raise ValueError(f"`levels` (={levels}) must be one or more numbers of at least 2")
         self.levels = [int(level) for level in levels]
-        self.codes, self.dim = int(np.prod(self.levels)), len(self.levels)
+        self.num_embeddings, self.embedding_dim = int(np.prod(self.levels)), len(self.levels)
         count = np.array(self.levels, np.float32)
         # Room beyond the outermost levels, so that they can be reached; half a level more would be another level.
         self.half = (count - 1) / 2 + np.minimum((count - 1) * 0.0005, 0.4).astype(np.float32)
-        self.offset = np.where(count % 2 == 0, 0.5, 0.0).astype(np.float32)
-        self.shift = np.arctanh(self.offset / self.half)
-        self.centre = np.array([level // 2 for level in self.levels], np.float32)
+        self.offset, self.centre = np.where(count % 2 == 0, 0.5, 0.0).astype(np.float32), count // 2
         self.radix = np.cumprod([1, *self.levels[:-1]]).astype(np.int32)
 
-    def build(self, input_shape):
-        if input_shape[-1] != self.dim:
-            raise ValueError(
-                f"the last axis of the input (={input_shape[-1]}) must have one channel a level ({self.dim})"
-            )
-        self.built = True
-
     def _bounded(self, z):
+        if z.shape[-1] != self.embedding_dim:
+            raise ValueError(f"the last axis of the input (={z.shape[-1]}) must be `levels` (={self.embedding_dim})")
         # The constants are NumPy arrays, which PyTorch's operators do not take; ops do.
-        squashed = ops.tanh(ops.add(ops.cast(z, "float32"), self.shift))
+        squashed = ops.tanh(ops.add(ops.cast(z, "float32"), np.arctanh(self.offset / self.half)))
         return ops.subtract(ops.multiply(squashed, self.half), self.offset)
 
     def encode(self, inputs):
@@ -64,13 +58,7 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         digits = ops.cast(ops.mod(places, np.array(self.levels, np.int32)), "float32")
         return ops.divide(ops.subtract(digits, self.centre), self.centre)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs):
         bounded = self._bounded(inputs)
         rounded = bounded + ops.stop_gradient(ops.round(bounded) - bounded)
         return ops.cast(ops.divide(rounded, self.centre), self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "levels": self.levels}

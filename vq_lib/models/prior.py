@@ -1,80 +1,59 @@
-"""What all priors over the code grid share: their settings, first layer, conditioning, head, and the two faces."""
+"""What all priors over the code grid share: first layer, conditioning, head, and the two faces."""
 
+import abc
 import math
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
+from scipy.special import log_softmax
 
-from vq_lib.layers.masked import MaskedCodeConv, cast, column_of
-
-
-@keras.saving.register_keras_serializable(package="vq_lib")
-class Conditioning(keras.layers.Layer):
-    """A learned vector for what is known of a slice: h = L[label] + S[slice position]; -1 (unknown) adds nothing.
-
-    Shapes: (B, 2) int → (B, width).
-
-    Args:
-        labels, slices: how many labels and slice positions there are; 0: that column is not looked at.
-        width: length of h.
-    """
-
-    def __init__(self, labels, slices, width, **kwargs):
-        super().__init__(**kwargs)
-        self.labels, self.slices, self.width = labels, slices, width
-
-    def build(self, input_shape=None):
-        start = keras.initializers.RandomNormal(stddev=0.3)
-        self.tables = [
-            self.add_weight((count, self.width), start, name=name) if count else None
-            for name, count in (("label", self.labels), ("slice", self.slices))
-        ]
-        self.built = True
-
-    def call(self, inputs):
-        total = 0.0
-        for column, table in enumerate(self.tables):
-            if table is not None:
-                known = ops.pad(ops.convert_to_tensor(table), [[0, 1], [0, 0]])
-                index = inputs[:, column]
-                total = total + ops.take(known, ops.where(index < 0, table.shape[0], index), axis=0)
-        return ops.cast(total, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.width)
-
-    def get_config(self):
-        return {**super().get_config(), "labels": self.labels, "slices": self.slices, "width": self.width}
+from vq_lib.layers.codes import Conditioning, MaskedCodeConv
+from vq_lib.layers.masked import Cell
+from vq_lib.layers.tensors import cast, column_of
 
 
-class Prior(keras.Model):
+class State(NamedTuple):
+    """What a sampling run hands on from cell to cell."""
+
+    codes: Any  # the codes drawn so far, padded; see `MaskedCodeConv.start`
+    last: Any  # the code drawn last, (B,)
+    context: Any  # what the rows above contribute to the cells of this row, (B, w, width)
+    caches: tuple  # one a block
+    condition: tuple  # the vector (B, F) of what is known of a slice, or nothing
+
+
+class Prior(keras.Model, abc.ABC):
     """p(z | c) = Π p(z_i | z_1 … z_{i-1}, c) over the codes of a grid in raster order.
 
     A first layer reads the codes before each cell, a stack of blocks follows, then `head` 1x1 layers and logits for K
-    codes. What a subclass adds is the stack: `_width` (channels of the first layer), `_stack` (the whole grid), and
-    `_start`, `_row` and `_step` (one row and one cell, from caches).
+    codes. A subclass says what the blocks are and how they are fed. Each block has two forms that a test holds equal:
+    `call` for the whole grid; `start`, `row` and `step` for one row and one cell after the other.
 
     Shapes: `call`: codes (B, h, w) int, condition (B, 2) int → logits (B, h, w, K) float32. Floats (B, h, w, K) are
     read as one-hot codes. With `fit` and `predict` codes and condition are given as a pair.
 
     Args:
-        grid: (h, w).
-        codes: K.
-        filters: channels F of the blocks.
-        blocks: how many.
+        grid, codes: (h, w) and K.
+        filters, blocks: channels F of the blocks, and how many there are.
         kernel: side of the first layer's window.
-        head: number of 1x1 layers before the logits.
-        head_filters: their width; None: `filters`.
+        head, head_filters: number of 1x1 layers before the logits, and their width; None: `filters`.
         embedding: length of a code's vector in the first layer; None: one-hot codes.
         position: adds a learned bias for each grid cell in the first layer, so that a cell knows its place.
         dropout: share of each block's hidden channels to drop while training.
-        labels: names of the labels that the prior is conditioned on; empty: on none.
-        slices: number of slice positions that it is conditioned on; 0: on none.
+        labels, slices: names of the labels, and number of the slice positions, that the prior is conditioned on.
 
     Call arguments:
-        condition: label (index into `labels`) and slice position of each grid, -1 for unknown; only where the prior
-            is conditioned.
+        condition: label (index into `labels`) and slice position of each grid, -1 for unknown, where conditioned.
+
+    Raises:
+        ValueError: a conditioned prior is called without its condition.
+
+    Example: `PixelCNN(grid=(32, 32), codes=512, labels=("AD", "NC"))(codes, condition=[[0, -1]] * len(codes))`.
     """
+
+    streams = 1  # stacks that the first layer feeds: its width is so many times F
 
     def __init__(self, grid, codes, filters=128, blocks=2, kernel=7, head=2, head_filters=None, embedding=None,
                  position=False, dropout=0.0, labels=(), slices=0, **kwargs):  # fmt: skip
@@ -85,22 +64,39 @@ class Prior(keras.Model):
             "head_filters": head_filters, "embedding": embedding, "position": position, "dropout": dropout,
             "labels": list(labels), "slices": slices,
         }  # fmt: skip
-        dtype, width = self.dtype_policy, self._width(filters)
+        dtype, width = self.dtype_policy, self.streams * filters
         self.first = MaskedCodeConv(codes, width, kernel, embedding, dtype=dtype, name="first")
         self.first.build((None, *self.grid))
         self.place = self.add_weight((*self.grid, width), "zeros", name="place") if position else None
         self.conditioning = None
         if self.conditional:
             self.conditioning = Conditioning(len(self.labels), slices, filters, dtype=dtype, name="conditioning")
-            self.conditioning.build()
         inner = head_filters or filters
         self.head = [keras.layers.Dense(inner, "relu", dtype=dtype, name=f"head_{i}") for i in range(head)]
         self.logits = keras.layers.Dense(codes, dtype=dtype, name="logits")
-        for i, layer in enumerate([*self.head, self.logits]):
-            layer.build((None, inner if i else filters))
+        self.blocks = self.make_blocks(filters, blocks, dropout)  # last: files number Dense layers in this order
+        # A call on symbols builds every layer and tells `summary` their shapes.
+        inputs = keras.Input(self.grid, dtype="int32"), keras.Input((2,), dtype="int32")
+        Prior.call(self, inputs if self.conditional else inputs[0])
+        self.built = True
 
-    def _width(self, filters):
-        return filters
+    @abc.abstractmethod
+    def make_blocks(self, filters, count, dropout):
+        """The list of blocks: layers with `call(x, condition, codes)`, `start`, `row` and `step`; see `residual`."""
+
+    def split(self, above, condition):
+        """What the rows above contribute, (B, …, width), and h (B, F) or None → the input of the blocks' `row`, or None
+        where they have none, and what is added to a cell's own features.
+        """
+        return None, above
+
+    def enter(self, x):
+        """The first features of cells, (B, …, F), from the sum (B, …, width) of all that the first layer read."""
+        return x
+
+    def leave(self, x):
+        """What the head reads, (B, …, F), of the last block's output."""
+        return x
 
     @property
     def conditional(self):
@@ -110,11 +106,9 @@ class Prior(keras.Model):
     @property
     def condition_bits(self):
         """What telling a condition costs, in bits, when each of its values (unknown among them) is alike."""
-        counts = (len(self.labels), self.slices)
-        return sum(math.log2(count + 1) for count in counts if count)
+        return sum(math.log2(count + 1) for count in (len(self.labels), self.slices) if count)
 
-    def _given(self, condition):
-        """The vector h of a condition, (B, filters), or None for a prior without."""
+    def _vector(self, condition):
         if self.conditioning is None:
             return None
         if condition is None:
@@ -128,47 +122,79 @@ class Prior(keras.Model):
         above = above + cast(self.first.bias, above.dtype)
         if self.place is not None:
             above = above + cast(self.place, above.dtype)
-        return self._classify(self._stack(inputs, above, left, self._given(condition), training))
+        h = self._vector(condition)
+        v, context = self.split(above, h)
+        x = self.enter(context + left)
+        for block in self.blocks:
+            if v is None:
+                x = block(x, condition=h, codes=inputs, training=training)
+            else:
+                v, x = block((v, x), condition=h, codes=inputs, training=training)
+        return self._classify(x)
 
     def _classify(self, x):
+        x = self.leave(x)
         for layer in self.head:
             x = layer(x)
         return ops.cast(self.logits(x), "float32")
 
     def start(self, batch, condition=None):
-        """What a sampling run starts from: `(state, constants)`; the constants are computed once."""
+        """What a sampling run starts from: its `State`, and the first layer's table, which stays."""
+        h = self._vector(condition)
         context = ops.zeros((batch, self.grid[1], self.first.filters), self.compute_dtype)
-        given = self._given(condition)
-        return (self.first.start(batch, self.grid), context, self._start(batch)), (
-            self.first.table(),
-            self._shifts(given),
-        )
+        _, context = self.split(context, h)
+        caches = tuple(block.start(batch, self.grid, h) for block in self.blocks)
+        padded, none = self.first.start(batch, self.grid), ops.zeros((batch,), "int32")
+        return State(padded, none, context, caches, () if h is None else (h,)), self.first.table()
 
-    def row(self, state, constants, row):
+    def row(self, state, table, row):
         """The state at the beginning of a row, all rows above being drawn."""
-        padded, _, caches = state
-        table, shifts = constants
-        context = self.first.row(padded, table, row)
+        above = self.first.row(state.codes, table, row)
         if self.place is not None:
-            context = context + ops.take(cast(self.place, context.dtype), row, axis=0)
-        context, caches = self._row(context, caches, shifts)
-        return padded, context, caches
+            above = above + ops.take(cast(self.place, above.dtype), row, axis=0)
+        (v, context), caches = self.split(above, *(state.condition or (None,))), []
+        for block, cache in zip(self.blocks, state.caches, strict=True):
+            v, cache = block.row(cache, v)
+            caches.append(cache)
+        return state._replace(context=context, caches=tuple(caches))
 
-    def step(self, state, constants, row, column):
+    def step(self, state, table, row, column):
         """Logits (B, K) of the cell (row, column), all before it having been `put`, and the state with it seen."""
-        padded, context, caches = state
-        table, shifts = constants
-        left = self.first.step(padded, table, row, column)
-        x, caches = self._step(padded, column_of(context, column), left, caches, shifts, row, column)
-        return self._classify(x), (padded, context, caches)
+        cell, caches = Cell(column, row * self.grid[1] + column, state.last), []
+        left = self.first.step(state.codes, table, row, column)
+        x = self.enter(column_of(state.context, column) + left)
+        for block, cache in zip(self.blocks, state.caches, strict=True):
+            x, cache = block.step(cache, x, cell)
+            caches.append(cache)
+        return self._classify(x), state._replace(caches=tuple(caches))
 
     def put(self, state, drawn, row, column):
         """The state with the codes (B,) drawn for one cell."""
-        return (self.first.put(state[0], drawn, row, column), *state[1:])
+        return state._replace(codes=self.first.put(state.codes, drawn, row, column), last=drawn)
 
     def drawn(self, state):
         """The grid of codes in a state: (B, h, w)."""
-        return self.first.drawn(state[0])
+        return self.first.drawn(state.codes)
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
+
+
+def inputs_of(prior, codes, condition):
+    """What a prior is called with: codes and condition, or codes alone if it does not say that it is conditional."""
+    return (codes, condition) if getattr(prior, "conditional", False) else codes
+
+
+def code_lengths(prior, codes, condition=None, batch=64):
+    """-log2 p(z_i | z_1 … z_{i-1}, c) of every code: (N, h, w) int → (N, h, w) float32, in bits.
+
+    Args:
+        condition: of each grid, int (N, 2), where the prior is conditioned.
+    """
+    lengths = np.empty(codes.shape, np.float32)
+    for start in range(0, len(codes), batch):
+        rows = slice(start, start + batch)
+        part = np.asarray(codes[rows], np.int32)
+        logits = prior.predict_on_batch(inputs_of(prior, part, None if condition is None else condition[rows]))
+        lengths[rows] = -np.take_along_axis(log_softmax(logits, axis=-1), part[..., None], axis=-1)[..., 0] / np.log(2)
+    return lengths

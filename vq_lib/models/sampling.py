@@ -1,11 +1,39 @@
 """Exact ancestral sampling from a prior, cached and compiled as one loop."""
 
+import functools
+
 import keras
 import numpy as np
-import psutil
 from keras import ops
 
+from vq_lib.models.prior import code_lengths, inputs_of
+
 FREE = -1  # in a grid of given codes: to be drawn
+
+
+class _FullPass:
+    """The steps of a prior that has none: a Keras model from codes to logits is called on the whole grid for each cell.
+    The state is the grid of codes, 0 where none is drawn yet; what stays is the condition.
+    """
+
+    def __init__(self, model):
+        self.model = model
+
+    def start(self, batch, condition=None):
+        return ops.zeros((batch, *self.model.grid), "int32"), condition
+
+    def row(self, codes, condition, row):
+        return codes
+
+    def step(self, codes, condition, row, column):
+        logits = self.model(inputs_of(self.model, codes, condition))
+        return ops.slice(logits, (0, row, column, 0), (codes.shape[0], 1, 1, logits.shape[-1]))[:, 0, 0], codes
+
+    def put(self, codes, drawn, row, column):
+        return ops.slice_update(codes, (0, row, column), drawn[:, None, None])
+
+    def drawn(self, codes):
+        return codes
 
 
 class Sampler(keras.Model):
@@ -14,22 +42,21 @@ class Sampler(keras.Model):
     At each cell, code = argmax(logits / temperature + g) with Gumbel noise g drawn beforehand, which is a draw from
     softmax(logits / temperature) (the Gumbel-max trick; Maddison et al. 2014, arXiv 1411.0030, section 2). With `top_k`
     or `top_p` the logits of unlikely codes are -∞ first. The whole loop is one function of nested `fori_loop`s, rows
-    and columns, that `predict_on_batch` compiles with XLA on TensorFlow and JAX. A prior offers `start`, `row`, `step`,
-    `put` and `drawn`.
+    and columns, that `predict_on_batch` compiles with XLA on TensorFlow and JAX.
 
     Shapes: noise (B, h·w, K) float32, given (B, h, w) int32, condition (B, 2) int32 → codes (B, h, w) int32. One
     sampler serves one B: another would be compiled anew.
 
     Args:
-        prior: the trained prior.
+        prior: a trained `Prior`, or any Keras model of codes (B, h, w) → logits (B, h, w, K) with `grid` and `codes` K.
         temperature: above 0; 1 samples the model as it is.
-        top_k: keep only the k most likely codes of a cell; None: all.
-        top_p: keep only the most likely codes that together reach this probability (Holtzman et al. 2019,
-            arXiv 1904.09751, section 3.1); None: all.
+        top_k, top_p: keep only the k most likely codes of a cell, or those that together reach this probability
+            (Holtzman et al. 2019, arXiv 1904.09751, section 3.1); None: all.
 
     Call arguments:
-        inputs: `(noise, given, condition)`. A code in `given` that is not `FREE` is taken instead of drawn. The
-            condition is not looked at by a prior without.
+        inputs: noise, given, condition. A code in `given` that is not `FREE` is taken instead of drawn.
+
+    Example: `codes = Sampler(prior).predict_on_batch((gumbel(16, prior, seed=0), given, condition))`.
     """
 
     def __init__(self, prior, temperature=1.0, top_k=None, top_p=None, **kwargs):
@@ -45,21 +72,22 @@ class Sampler(keras.Model):
     def call(self, inputs):
         noise, given, condition = inputs
         height, width = self.prior.grid
-        state, constants = self.prior.start(noise.shape[0], condition if self.prior.conditional else None)
+        steps = self.prior if hasattr(self.prior, "step") else _FullPass(self.prior)
+        state, constant = steps.start(noise.shape[0], condition if getattr(self.prior, "conditional", False) else None)
 
         def cell(row, column, state):
-            logits, state = self.prior.step(state, constants, row, column)
+            logits, state = steps.step(state, constant, row, column)
             logits = likely(logits / self.temperature, self.top_k, self.top_p)
             size = (noise.shape[0], 1, noise.shape[2])
             chosen = largest(logits + ops.slice(noise, (0, row * width + column, 0), size)[:, 0])
             known = ops.slice(given, (0, row, column), (noise.shape[0], 1, 1))[:, 0, 0]
-            return self.prior.put(state, ops.where(known == FREE, chosen, known), row, column)
+            return steps.put(state, ops.where(known == FREE, chosen, known), row, column)
 
         def line(row, state):
-            state = self.prior.row(state, constants, row)
+            state = steps.row(state, constant, row)
             return ops.fori_loop(0, width, lambda column, state: cell(row, column, state), state)
 
-        return self.prior.drawn(ops.fori_loop(0, height, line, state))
+        return steps.drawn(ops.fori_loop(0, height, line, state))
 
 
 def largest(values):
@@ -82,48 +110,53 @@ def likely(logits, top_k=None, top_p=None):
 
 
 def gumbel(count, prior, seed, first=0):
-    """Standard Gumbel noise for `count` grids: float32, (count, h·w, K). Grid `first` + i is the same in any call."""
+    """Standard Gumbel noise for `count` grids: float32, (count, h·w, K). Grid `first` + i is the same in any call.
+
+    Drawn in float64: float32 exponentials are exactly 0 once in 2²³ draws, whose logarithm would force a random code.
+    """
     noise = np.empty((count, prior.grid[0] * prior.grid[1], prior.codes), np.float32)
     for i in range(count):
-        np.random.default_rng([seed, first + i]).standard_exponential(dtype=np.float32, out=noise[i])
-    np.maximum(noise, 1e-30, out=noise)
-    return np.negative(np.log(noise, out=noise), out=noise)  # -log of an exponential variable
+        exponential = np.random.default_rng([seed, first + i]).standard_exponential(noise[i].shape)
+        noise[i] = -np.log(np.maximum(exponential, 1e-16))
+    return noise
 
 
-def batch_size(prior, count, memory=None):
-    """How many of `count` grids to draw at once: as many as noise and caches in `memory` bytes allow, evenly shared.
-
-    Args:
-        memory: None: 512 MiB, or a quarter of what is free if that is less.
+def batch_size(prior):
+    """How many grids to draw at once: a power of two up to 64 with at most 128 MiB of noise, by the model's size alone,
+    since the last bits of a product depend on it.
     """
-    if memory is None:
-        memory = min(2**29, psutil.virtual_memory().available // 4)
-    empty = np.full((1, 2), -1, np.int32)
-    state, _ = prior.start(1, ops.convert_to_tensor(empty) if prior.conditional else None)
-    caches = sum(int(np.prod(part.shape)) * 4 for part in keras.tree.flatten(state))
-    noise = prior.grid[0] * prior.grid[1] * prior.codes * 4
-    limit = int(max(memory // (2 * (noise + caches)), 1))  # both exist twice while a batch is handed over
-    return -(-count // -(-count // limit))
+    most = 2**27 // (4 * prior.grid[0] * prior.grid[1] * prior.codes)
+    return 2 ** min(max(most.bit_length() - 1, 0), 6)
+
+
+@functools.lru_cache(maxsize=2)
+def _sampler(prior, batch, *options):
+    """A second call of `sample` need not compile again; another batch would be compiled anew."""
+    return Sampler(prior, *options)
 
 
 def sample(prior, count, seed=0, temperature=1.0, top_k=None, top_p=None, condition=None, given=None, batch=None):
     """`count` grids of codes drawn from `prior`: NumPy int32, (count, h, w).
 
-    Grid i depends on the seed and i, not on how many are drawn.
+    Grid i depends on the seed and i, not on how many are drawn. Example: `sample(prior, 16, condition=[[0, 17]] * 16)`.
 
     Args:
+        prior, temperature, top_k, top_p: see `Sampler`.
         condition: label and slice position of each grid, int (count, 2), for a prior that is conditioned.
         given: codes that are known, int (count, h, w) with `FREE` where one is to be drawn. A drawn cell looks at all
             codes before it, given or drawn, and at none after it.
         batch: grids at once; None: `batch_size`.
-        temperature, top_k, top_p: see `Sampler`.
+
+    Raises:
+        ValueError: `condition` or `given` do not fit the prior, or another argument is out of its range.
     """
     if count < 1:
         raise ValueError(f"`count` (={count}) must be at least 1")
-    sampler = Sampler(prior, temperature, top_k, top_p)
-    given = np.full((count, *prior.grid), FREE, np.int32) if given is None else _checked_given(prior, given, count)
-    condition = _checked_condition(prior, condition, count)
-    batch, parts = min(batch or batch_size(prior, count), count), []
+    shape, batch = (count, *prior.grid), min(batch or batch_size(prior), count)
+    given = np.full(shape, FREE, np.int32) if given is None else np.asarray(given, np.int32)
+    if given.shape != shape or given.min() < FREE or given.max() >= prior.codes:
+        raise ValueError(f"`given` must have shape {shape} and codes below {prior.codes}, or {FREE}")
+    condition, sampler, parts = _checked(prior, condition, count), _sampler(prior, batch, temperature, top_k, top_p), []
     for start in range(0, count, batch):
         # One batch size for all, since another would be compiled anew: the last batch is filled up and cut.
         rows = np.minimum(np.arange(start, start + batch), count - 1)
@@ -132,7 +165,7 @@ def sample(prior, count, seed=0, temperature=1.0, top_k=None, top_p=None, condit
     return np.concatenate(parts)[:count].astype(np.int32)
 
 
-def complete(prior, given, count, tries=8, **options):
+def complete(prior, given, count, tries=8, condition=None, **options):
     """`count` grids that continue the given codes: NumPy int32, (count, h, w).
 
     A drawn cell does not see what is given after it. So `tries` grids are drawn for each that is returned, and one of
@@ -141,36 +174,23 @@ def complete(prior, given, count, tries=8, **options):
 
     Args:
         given: codes that are known, int (h, w), `FREE` where one is to be drawn.
-        options: as for `sample`; `condition` (count, 2) says what each grid that is returned is told.
+        condition: of each grid that is returned, (count, 2); it and the options are as for `sample`.
     """
     given = np.asarray(given, np.int32)
     free = np.flatnonzero(given.ravel() == FREE)
     later = (given != FREE) & (np.arange(given.size).reshape(given.shape) > (free[0] if free.size else given.size))
     tries = tries if later.any() else 1
-    condition = options.pop("condition", None)
-    told = np.repeat(_checked_condition(prior, condition, count), tries, axis=0)
-    drawn = sample(prior, count * tries, condition=told, given=np.repeat(given[None], count * tries, 0), **options)
+    condition = np.repeat(_checked(prior, condition, count), tries, axis=0)
+    drawn = sample(prior, count * tries, condition=condition, given=np.repeat(given[None], count * tries, 0), **options)
     if tries == 1:
         return drawn
-    fits = np.empty(len(drawn))
-    for start in range(0, len(drawn), 64):
-        part = drawn[start : start + 64]
-        logits = prior.predict_on_batch((part, told[start : start + 64]) if prior.conditional else part)
-        chosen = ops.take_along_axis(ops.log_softmax(ops.convert_to_tensor(logits)), part[..., None], axis=-1)[..., 0]
-        fits[start : start + 64] = (ops.convert_to_numpy(chosen) * later).sum(axis=(1, 2))
+    fits = -(code_lengths(prior, drawn, condition) * later).sum(axis=(1, 2)) * np.log(2)
     noise = np.random.default_rng([options.get("seed", 0), 1]).gumbel(size=(count, tries))
     return drawn.reshape(count, tries, *given.shape)[np.arange(count), (fits.reshape(count, tries) + noise).argmax(1)]
 
 
-def _checked_given(prior, given, count):
-    given = np.asarray(given, np.int32)
-    if given.shape != (count, *prior.grid) or given.min() < FREE or given.max() >= prior.codes:
-        raise ValueError(f"`given` must have shape {(count, *prior.grid)} and codes below {prior.codes}, or {FREE}")
-    return given
-
-
-def _checked_condition(prior, condition, count):
-    if not prior.conditional:
+def _checked(prior, condition, count):
+    if not getattr(prior, "conditional", False):
         return np.full((count, 2), -1, np.int32)
     condition = np.asarray([[]] if condition is None else condition, np.int32)
     limits = (max(len(prior.labels), 1), max(prior.slices, 1))

@@ -1,15 +1,26 @@
 """VQ-VAE: encoder, vector quantiser and decoder in one saved model."""
 
-import inspect
-
 import keras
 import numpy as np
 from keras import ops
 
-from vq_lib.layers import autoencoder
+from vq_lib.layers import blocks
+from vq_lib.layers.arguments import one_of
 from vq_lib.layers.fsq import FiniteScalarQuantizer
-from vq_lib.layers.quantizer import VectorQuantizer, one_of
-from vq_lib.layers.structure import ssim_map
+from vq_lib.layers.quantizer import EMAVectorQuantizer, VectorQuantizer
+from vq_lib.layers.ssim import ssim_map
+from vq_lib.models import autoencoder
+
+FLAT = {  # a recipe's words for the quantiser, and those of the layers
+    "codes": "num_embeddings", "code_dim": "embedding_dim", "beta": "commitment_cost", "distance": "distance",
+    "gradient": "gradient", "spread": "spread", "seed": "seed", "decay": "decay",
+}  # fmt: skip
+
+
+class Term(keras.metrics.Mean):
+    """The running mean of one term of the loss; no part of a saved model."""
+
+    save_own_variables = load_own_variables = lambda self, store: None
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -21,81 +32,61 @@ class VQVAE(keras.Model):
 
         mean((x − x̂)²) / variance + structure · mean(1 − SSIM(x, x̂)) + quantiser loss,
 
-    with x in [0, 1], `variance` that of the training images, and the quantiser's loss as `VectorQuantizer` has it. With
-    loss="l1" the first term is mean(|x − x̂|) / √variance. With
-    loss="clipped_mse" a black pixel's error is max(x̂, 0) and a white one's max(1 − x̂, 0): the output is clipped to
-    [0, 1] anyway, and a decoder that may overshoot leaves the background truly black.
+    with x in [0, 1]; the logs have each term by name: `reconstruction`, `structural` (where it has a weight) and
+    `quantizer`. With loss="l1" the first term is mean(|x − x̂|) / √variance. With loss="clipped_mse" a black pixel's
+    error is max(x̂, 0) and a white one's max(1 − x̂, 0): the output is clipped to [0, 1] anyway, and a decoder that may
+    overshoot leaves the background truly black. A loss given to `compile` takes the place of the first term.
 
     Shapes: (B, H, W, C) uint8 → (B, H, W, C) float32; `encode` → codes (B, h, w) int32, where h = H / total stride.
 
     Args:
         image_shape: (H, W, C).
-        encoder, decoder: blocks as in a recipe, plain dicts.
-        codes, code_dim, beta, codebook, decay, distance, gradient, spread, seed: see `VectorQuantizer`.
-        levels: of a `FiniteScalarQuantizer`, which then takes the place of the `VectorQuantizer`.
-        activation: between the layers.
-        normalise: "zero" or "centred", what black becomes inside; see `Normalise`.
-        output: kind of the last layer, "transpose", "conv" or "block", and `final`, its activation; see
-            `autoencoder.decoder`.
-        loss: "mse", "clipped_mse" or "l1".
-        structure: weight of the structural term; 0 leaves it out. See `structure.ssim_map`.
+        encoder: blocks (see `blocks.complete`), or a Keras model of one's own: normalised images → (B, h, w, D).
+        decoder: blocks, or a Keras model: (B, h, w, D) → images, normalised as the encoder's are.
+        quantizer: a quantiser layer; None: `EMAVectorQuantizer(512, 8)`.
+        activation: between the layers of blocks.
+        normalise: what black becomes inside, "zero" (0) or "centred" (-½).
+        output, final: kind of the last layer ("transpose", "conv" or "block") and its activation; see `autoencoder`.
+        loss, structure: "mse", "clipped_mse" or "l1"; weight of the structural term, see `ssim.ssim_map`.
         variance: of the training images, in [0, 1] intensities.
 
     Raises:
-        ValueError: an argument is none of the values above, or the decoder does not give images of `image_shape`.
+        ValueError: an argument is none of the values above, or encoder, quantiser, decoder and images do not fit.
+
+    Example:
+        model = VQVAE((64, 64, 1), encoder=[{"layer": "conv", "filters": 32, "kernel": 4, "stride": 2}],
+                      decoder=[{"layer": "transpose", "filters": 32, "kernel": 4, "stride": 2}])
+        model.compile("adam")
+        model.fit(images, epochs=2)
     """
 
-    def __init__(
-        self,
-        image_shape,
-        encoder,
-        decoder,
-        codes=512,
-        code_dim=8,
-        beta=0.25,
-        codebook="ema",
-        decay=0.99,
-        distance="euclidean",
-        gradient="straight_through",
-        spread=None,
-        levels=None,
-        activation="relu",
-        normalise="zero",
-        output="transpose",
-        final="linear",
-        loss="mse",
-        structure=0.0,
-        variance=1.0,
-        seed=0,
-        **kwargs,
-    ):
+    def __init__(self, image_shape, encoder, decoder, quantizer=None, activation="relu", normalise="zero",
+                 output="transpose", final="linear", loss="mse", structure=0.0, variance=1.0, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
-        self.settings = {
-            "image_shape": list(image_shape), "encoder": encoder, "decoder": decoder, "codes": codes,
-            "code_dim": code_dim, "beta": beta, "codebook": codebook, "decay": decay, "distance": distance,
-            "gradient": gradient, "spread": spread, "levels": levels, "activation": activation,
-            "normalise": normalise, "output": output, "final": final, "loss": loss, "structure": structure,
-            "variance": variance, "seed": seed,
-        }  # fmt: skip
-        policy = self.dtype_policy
+        shape, policy = tuple(image_shape), self.dtype_policy
         one_of("loss", loss, ("mse", "clipped_mse", "l1"))
         one_of("output", output, ("transpose", "conv", "block"))
         self.offset = {"zero": 0.0, "centred": 0.5}[one_of("normalise", normalise, ("zero", "centred"))]
-        self.encoder = autoencoder.encoder(encoder, image_shape, code_dim, activation, self.offset, policy)
-        self.grid = tuple(self.encoder.output_shape[1:3])
-        if levels:
-            self.quantizer = FiniteScalarQuantizer(levels, dtype=policy, name="quantizer")
-        else:
-            self.quantizer = VectorQuantizer(
-                codes, code_dim, beta, codebook, decay, seed, distance, gradient, spread, dtype=policy, name="quantizer"
-            )
-        self.quantizer.build((None, *self.grid, code_dim))
-        self.decoder = autoencoder.decoder(
-            decoder, (*self.grid, code_dim), image_shape[-1], activation, output, final, policy
-        )
-        if tuple(self.decoder.output_shape[1:]) != tuple(image_shape):
-            raise ValueError(f"the decoder gives {self.decoder.output_shape[1:]} for images of {tuple(image_shape)}")
-        self.error = keras.metrics.Mean(name="nmse")
+        quantizer = quantizer or EMAVectorQuantizer(512, 8, name="quantizer")
+        dim = quantizer.embedding_dim
+        encoder, decoder = _checked("encoder", encoder), _checked("decoder", decoder)
+        self.encoder = autoencoder.encoder(encoder, shape, dim, activation, self.offset, policy)
+        found = tuple(self.encoder.output_shape[1:])
+        if len(found) != 3 or found[-1] != dim or None in found:
+            raise ValueError(f"the encoder gives {found}, and a quantiser of codes of length {dim} wants (h, w, {dim})")
+        self.grid, self.quantizer = found[:2], quantizer
+        quantizer(keras.Input(found))  # builds it, and tells `summary` its shape
+        self.decoder = autoencoder.decoder(decoder, found, shape[-1], activation, output, final, policy)
+        if tuple(self.decoder.output_shape[1:]) != shape:
+            raise ValueError(f"the decoder gives {self.decoder.output_shape[1:]} for images of {shape}")
+        self.settings = {
+            "image_shape": list(shape), "encoder": _plain(encoder), "decoder": _plain(decoder),
+            "quantizer": _plain(quantizer), "activation": activation, "normalise": normalise, "output": output,
+            "final": final, "loss": loss, "structure": structure, "variance": variance,
+        }  # fmt: skip
+        names = ["reconstruction", *["structural"] * bool(structure)]
+        names += ["quantizer"] * (not isinstance(quantizer, FiniteScalarQuantizer))  # which has no loss
+        self.terms = {name: Term(name=name) for name in names}
         self.built = True
 
     @property
@@ -103,39 +94,63 @@ class VQVAE(keras.Model):
         """Of encoder and decoder; the codebook is apart. (On PyTorch a model's `parameters` are its module's.)"""
         return {"encoder": self.encoder.count_params(), "decoder": self.decoder.count_params()}
 
-    @classmethod
-    def from_recipe(cls, recipe, variance, dtype="float32"):
-        """The model of a `Recipe`, for training images of `variance`."""
-        known = inspect.signature(cls).parameters
-        options = {name: value for name, value in recipe.section("vqvae").items() if name in known}
-        shape = (recipe.data.size, recipe.data.size, recipe.data.channels)
-        return cls(shape, variance=variance, dtype=dtype, **options)
+    @property
+    def receptive_field(self):
+        """(low, high): the pixels that a code sees, from the first pixel of its patch; None with an own encoder."""
+        own = self.settings["encoder"]
+        return None if isinstance(own, dict) else blocks.receptive_field(own)
+
+    def compile(self, optimizer="adam", loss=None, **options):
+        """As Keras's. `loss`: loss(x, x̂) of float batches in [0, 1], or its name, in the reconstruction error's place.
+
+        Raises:
+            ValueError: something is asked for that this model, which is trained without targets, cannot heed.
+        """
+        unheeded = [name for name in ("loss_weights", "metrics", "weighted_metrics") if options.get(name)]
+        if unheeded or isinstance(loss, (list, tuple, dict)):
+            raise ValueError(
+                f"VQVAE.compile takes one loss(x, x̂) and cannot heed {unheeded[0] if unheeded else 'several losses'}: "
+                "it is trained without targets; measure with a callback, or override compute_loss."
+            )
+        super().compile(optimizer=optimizer, loss=loss and keras.losses.get(loss), **options)
 
     def call(self, inputs, training=False):
         if keras.backend.standardize_dtype(inputs.dtype) != "uint8":
             raise ValueError(
                 f"VQVAE takes uint8 grey levels 0-255, not {inputs.dtype}: pass the images as they are on disk"
             )
-        decoded = self.decoder(self.quantizer(self.encoder(inputs), training=training))
+        # `training` is handed on: JAX's stateless calls do not tell it to the layers inside.
+        decoded = self.decoder(
+            self.quantizer(self.encoder(inputs, training=training), training=training), training=training
+        )
         images = ops.cast(decoded, "float32") + self.offset
         # Clipping would stop the gradient of a pixel that overshoots, so it waits until training is over.
         return images if training else ops.clip(images, 0.0, 1.0)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        x = ops.cast(x, "float32") / 255.0
-        difference = x - y_pred
-        if self.settings["loss"] == "clipped_mse":
+    def reconstruction(self, x, output):
+        """The error of `output` for intensities x, both (B, H, W, C) float: a scalar."""
+        if getattr(self, "loss", None) is not None:
+            return ops.mean(self.loss(x, output))
+        difference, kind = x - output, self.settings["loss"]
+        if kind == "l1":
+            return ops.mean(ops.abs(difference)) / self.settings["variance"] ** 0.5
+        if kind == "clipped_mse":
             difference = ops.where(x <= 0.0, ops.minimum(difference, 0.0), difference)
             difference = ops.where(x >= 1.0, ops.maximum(difference, 0.0), difference)
-        if self.settings["loss"] == "l1":
-            error = ops.mean(ops.abs(difference)) / self.settings["variance"] ** 0.5
-        else:
-            error = ops.mean(ops.square(difference)) / self.settings["variance"]
-        self.error.update_state(error)
+        return ops.mean(ops.square(difference)) / self.settings["variance"]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        x = ops.cast(x, "float32") / 255.0
+        terms = {"reconstruction": self.reconstruction(x, y_pred)}
         if self.settings["structure"]:
             similarity = ops.mean(ssim_map(x, ops.clip(y_pred, 0.0, 1.0)))
-            error = error + self.settings["structure"] * (1.0 - similarity)
-        return error + sum(self.losses)
+            terms["structural"] = self.settings["structure"] * (1.0 - similarity)
+        if self.losses:
+            terms["quantizer"] = sum(self.losses)
+        for name, value in terms.items():
+            if name in self.terms:
+                self.terms[name].update_state(value)
+        return sum(terms.values())
 
     def encode(self, images, batch=64):
         """Codes of uint8 `images`: (N, H, W, C) → NumPy int32 (N, h, w).
@@ -153,11 +168,9 @@ class VQVAE(keras.Model):
 
     def decode(self, codes, batch=64):
         """Images of `codes`: (N, h, w) int → NumPy float32 (N, H, W, C) in [0, 1]."""
-        codes = np.asarray(codes)
-        if codes.shape[1:] != self.grid or (codes.size and not 0 <= codes.min() <= codes.max() < self.quantizer.codes):
-            raise ValueError(
-                f"codes must have shape (N, {self.grid[0]}, {self.grid[1]}) and lie below {self.quantizer.codes}"
-            )
+        codes, size = np.asarray(codes), self.quantizer.num_embeddings
+        if codes.shape[1:] != self.grid or (codes.size and not 0 <= codes.min() <= codes.max() < size):
+            raise ValueError(f"codes must have shape (N, {self.grid[0]}, {self.grid[1]}) and lie below {size}")
         images = np.empty((len(codes), *self.settings["image_shape"]), np.float32)
         for i in range(0, len(codes), batch):
             vectors = ops.convert_to_numpy(self.quantizer.decode(codes[i : i + batch]))
@@ -168,10 +181,41 @@ class VQVAE(keras.Model):
     def get_config(self):
         return {**super().get_config(), **self.settings}
 
+    @classmethod
+    def from_config(cls, config):
+        """The model of a configuration, of this version or of before the quantiser became an object of its own."""
+        config = dict(config)
+        if "codes" in config:
+            flat = {name: config.pop(name, None) for name in (*FLAT, "codebook", "levels")}
+            config["quantizer"] = quantizer_of(flat)
+        for name in ("encoder", "decoder", "quantizer"):
+            if isinstance(config.get(name), dict):
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
 
-def as_float32(model):
-    """A copy of `model` under a float32 policy, as it is saved and evaluated: any machine can then load it."""
-    config = {**model.get_config(), "dtype": "float32"}
-    copy = type(model).from_config(config)
-    copy.set_weights(model.get_weights())
-    return copy
+
+def quantizer_of(settings):
+    """The quantiser layer of a recipe's settings: a dict of its words; what is missing or None is at its default."""
+    if settings.get("levels"):
+        return FiniteScalarQuantizer(settings["levels"], name="quantizer")
+    options = {name: settings[word] for word, name in FLAT.items() if settings.get(word) is not None}
+    if one_of("codebook", settings.get("codebook", "ema"), ("ema", "gradient")) == "gradient":
+        options.pop("decay", None)
+        return VectorQuantizer(**options, name="quantizer")
+    return EMAVectorQuantizer(**options, name="quantizer")
+
+
+def _checked(name, part):
+    if isinstance(part, keras.Model):
+        return part
+    if not isinstance(part, (list, tuple)):
+        raise ValueError(f"`{name}` must be a list of blocks or a Keras model, not {part!r:.80}")
+    return [blocks.complete(block) for block in part]
+
+
+def _plain(part):
+    """A part as plain values, but for what it was built and compiled with."""
+    if isinstance(part, list):
+        return part
+    config = keras.saving.serialize_keras_object(part)
+    return {key: value for key, value in config.items() if key not in ("build_config", "compile_config")}

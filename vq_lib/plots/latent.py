@@ -2,89 +2,52 @@
 
 import numpy as np
 
-from vq_lib import plots as figures
+from vq_lib.plots.style import CYCLE, WIDTH, image, new, strips
+
+SHOWN = 96  # codes in `in_place`: more are too thin to see
 
 
 def codebook(patches, counts):
     """Every code as it is decoded in its places, from the most to the least used; unused ones are grey.
 
-    Args:
-        patches: (K, h, h) in [0, 1], NaN for an unused code. counts: (K,).
+    `patches`: (K, s, s) in [0, 1], NaN for an unused code. `counts`: (K,).
     """
-    order = np.argsort(-counts, kind="stable")
-    columns = _columns(len(order))
-    rows, side = -(-len(order) // columns), patches.shape[1] + 1
-    sheet = np.full((rows * side + 1, columns * side + 1), 0.35)
-    if left := rows * columns - len(order):  # no code's place: paper, so that only unused codes are grey
-        sheet[-side:, -left * side :] = 1
-    for place, code in enumerate(order):
-        top, left = place // columns * side + 1, place % columns * side + 1
-        sheet[top : top + side - 1, left : left + side - 1] = np.nan_to_num(patches[code], nan=0.35)
-    figure, axes = figures.new(9, 9 * rows / columns + 0.1)
-    figures.image(axes, sheet, 1)
+    across = 2 ** round(np.log2(2 * len(counts)) / 2)  # about twice as wide as high
+    rows, side = -(-len(counts) // across), patches.shape[1] + 1
+    tiles = np.ones((rows * across, side, side))  # no code's place: paper, so that only unused codes are grey
+    tiles[: len(counts)] = 0.35
+    tiles[: len(counts), 1:, 1:] = np.nan_to_num(patches[np.argsort(-counts, kind="stable")], nan=0.35)
+    figure, axes = new(WIDTH, WIDTH * rows / across + 0.1)
+    image(axes, tiles.reshape(rows, across, side, side).swapaxes(1, 2).reshape(rows * side, across * side))
     return figure
 
 
-def _columns(count):
-    """Columns of a sheet about twice as wide as high, without empty places where `count` has a fit divisor."""
-    wanted = np.sqrt(2 * count)
-    fit = [n for n in range(1, count + 1) if count % n == 0 and wanted / 2 <= n <= wanted * 2]
-    return min(fit, key=lambda n: (round(abs(np.log(n / wanted)), 6), -n), default=int(np.ceil(wanted)))
-
-
-SHOWN = 96  # codes in `usage`: more are too thin to see
-
-
-def usage(latent, tissues):
-    """Where the `SHOWN` most used codes stand: their cells by tissue and by slice position, and perplexity by tissue.
+def in_place(by_tissue, by_position, tissues, positions):
+    """Where the `SHOWN` most used codes stand: the share of their cells by tissue, and their use by slice position.
 
     Args:
-        latent: `evaluation.latent`'s. tissues: names of its classes.
+        by_tissue: counts (T, K). by_position: counts (P, K). tissues: T names, at most seven. positions: (P,).
     """
-    order = np.argsort(-latent["counts"], kind="stable")
-    few = order[: min(SHOWN, np.count_nonzero(latent["counts"]))]
-    figure, (tissue, position, spread) = figures.new(9.2, 3.5, columns=3, width_ratios=(1.4, 1.4, 1))
-    colours = ("#333333", "#56B4E9", "#E69F00", "#009E73", "#CC79A7")[: len(tissues)]
-    share = latent["by_tissue"][:, few] / np.maximum(latent["by_tissue"][:, few].sum(axis=0), 1)
+    counts = by_position.sum(axis=0)
+    few = np.argsort(-counts, kind="stable")[: min(SHOWN, np.count_nonzero(counts))]
+    figure, (tissue, position) = new(WIDTH, 3.5, columns=2)
+    share = by_tissue[:, few] / np.maximum(by_tissue[:, few].sum(axis=0), 1)
     share = share[:, np.lexsort((-share.max(axis=0), share.argmax(axis=0)))]
-    tissue.stackplot(np.arange(1, len(few) + 1), share, colors=colours, labels=tissues, step="mid", lw=0)
+    tissue.stackplot(np.arange(len(few)), share, colors=CYCLE[::-1], labels=tissues, step="mid", lw=0)
     tissue.set(title="Tissue under each code", xlabel="codes, by tissue", ylabel="share of the code's cells",
-               ylim=(0, 1), xlim=(1, max(len(few), 2)))  # fmt: skip
-    tissue.xaxis.get_major_locator().set_params(integer=True)
-    handles, labels = tissue.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, loc="outside lower left", ncols=len(labels))
-    places, cells = latent["positions"], latent["by_position"][:, few].T
-    share = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
-    share = share[np.argsort(share @ places)] * len(places)  # 1 is an even use; from low in the head to high
-    picture = position.imshow(share, cmap="magma", aspect="auto", vmin=0, vmax=max(np.quantile(share, 0.995), 2),
-                              extent=(places[0] - 0.5, places[-1] + 0.5, len(few) + 0.5, 0.5))  # fmt: skip
+               xticks=[], ylim=(0, 1), xlim=(0, max(len(few) - 1, 1)))  # fmt: skip
+    figure.legend(*tissue.get_legend_handles_labels(), loc="outside lower left", ncols=len(tissues))
+    use = by_position[:, few].T / by_position[:, few].sum(axis=0)[:, None] * len(positions)
+    use = use[np.argsort(use @ positions)]  # from low in the head to high
+    picture = position.imshow(use, cmap="magma", aspect="auto", vmin=0, vmax=max(np.quantile(use, 0.995), 2),
+                              extent=(positions[0] - 0.5, positions[-1] + 0.5, len(few), 0))  # fmt: skip
     figure.colorbar(picture, ax=position, label="use (1: even)")
-    position.set(title="Where in the head", xlabel="slice position", ylabel="codes, by their mean position")
+    position.set(title="Where in the head", xlabel="slice position", ylabel="codes, by mean position", yticks=[])
     position.grid(False)
-    spread.barh(tissues, [_perplexity(row) for row in latent["by_tissue"]], color=colours, height=0.65)
-    spread.set(title="Perplexity by tissue", xlabel="codes in even use", yticks=[])  # colours are named by the legend
-    spread.grid(axis="y", visible=False)
-    spread.invert_yaxis()
     return figure
-
-
-def _perplexity(counts):
-    share = counts[counts > 0] / max(counts.sum(), 1)
-    return float(np.exp(-(share * np.log(share)).sum())) if share.size else 0.0
 
 
 def walk(pictures):
-    """Between two people's slices: through the latent space above, and mixed pixel by pixel below.
-
-    Args:
-        pictures: (2, steps, H, W, C) in [0, 1].
-    """
-    steps = pictures.shape[1]
-    figure, axes = figures.new(1.25 * steps + 0.3, 2.7, rows=2, columns=steps, squeeze=False)
-    for line, images, name in zip(axes, pictures, ("latents", "pixels"), strict=True):
-        for axis, image in zip(line, images, strict=True):
-            figures.image(axis, image, 1)
-        line[0].set_ylabel(name, fontsize=9)
-    for axis, share in zip(axes[0], np.linspace(0, 1, steps), strict=True):
-        axis.set_title(f"{share:.0%}", fontsize=8)
-    return figure
+    """From a slice to another, (2, steps, H, W, C) in [0, 1]: through the latent space above, mixed by pixel below."""
+    shares = np.linspace(0, 1, pictures.shape[1])
+    return strips([("latents", pictures[0]), ("pixels", pictures[1])], [f"{share:.0%}" for share in shares])

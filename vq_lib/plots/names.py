@@ -8,20 +8,29 @@ NAMES = {
     "jpeg": "JPEG",
     "webp": "WebP",
     "avif": "AVIF",
+    "jxl": "JPEG XL",
     "png": "PNG",
     "pixelcnn": "PixelCNN",
     "gated": "Gated PixelCNN",
     "snail": "PixelSNAIL",
+    "fixed_length": "fixed-length codes",
+    "prior": "with the prior",
 }
 LAYOUTS = {
     "cohort": "synthetic people",
     "oasis": "OASIS-1",
     "adni": "ADNI",
     "volumes": "volumes",
+    "slices_nifti": "NIfTI slices",
     "image_folder": "folder of images",
 }
 
 
-def rated(bits_per_pixel):
+def named(key: str) -> str:
+    """The name of what `NAMES` knows; anything else is called what it is."""
+    return NAMES.get(key, key)
+
+
+def rated(bits_per_pixel: float) -> str:
     """Bits per pixel as text: a rate below 0.1 keeps three digits."""
     return f"{bits_per_pixel:.{2 if bits_per_pixel >= 0.1 else 3}f}"

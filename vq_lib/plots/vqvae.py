@@ -1,151 +1,86 @@
-"""Figures of notebook 02: how the VQ-VAE learned and what it does to a slice."""
+"""Figures of a VQ-VAE: how it learned, and what it does to a slice."""
 
 import numpy as np
+import pandas as pd
 
-from vq_lib import plots as figures
-from vq_lib.plots import COLOURS
-
-LOSSES = {
-    "mse": "The first term is as it stands above.",
-    "clipped_mse": "Black and white pixels are charged on one side only, since the output is clipped to [0, 1]: a "
-    "black pixel that is drawn below 0, or a white one above 1, counts as right (loss: clipped_mse).",
-    "l1": "The first term is the mean absolute error instead, divided by the standard deviation (loss: l1).",
-}
+from vq_lib.plots.style import COLOURS, WIDTH, epochs, legend_below, new, strips
 
 
-def loss_in_words(settings):
-    """What a recipe makes of the loss that notebook 02 prints, and how it is minimised: a list of sentences.
-
-    Args:
-        settings: the section `vqvae` of a recipe.
-    """
-    found = [LOSSES[settings.loss], "There is no structural term: λ = 0."]
-    if settings.structure:
-        found[1] = f"The structural term has λ = {settings.structure:g}: the model trains on a part of its score."
-    if settings.quantizer == "fsq":
-        found.append("There is no third term: channels are rounded to fixed levels (finite scalar quantisation).")
-    else:
-        found.append(f"The third term has β = {settings.beta:g}.")
-        found.append(
-            f"The codebook follows running means with γ = {settings.decay:g}."
-            if settings.codebook == "ema"
-            else "The codebook learns by gradient, from a fourth term: the third without β, with sg around z_e instead."
-        )
-        if settings.distance == "cosine":
-            found.append("Vectors and codes are scaled to length 1: the nearest code is the one at the least angle.")
-        if settings.gradient == "rotation":
-            found.append("The gradient is not handed straight through but turned with the vector (rotation trick).")
-    rate = f"Adam's learning rate stays at {settings.learning_rate:g}."
-    if settings.schedule == "cosine":
-        rise = (
-            f" rises to {settings.learning_rate:g} over the first {settings.warmup} batches, half of all at most, then"
-        )
-        rate = f"Adam's learning rate{rise if settings.warmup else f' starts at {settings.learning_rate:g} and'} falls "
-        rate += "to 0 along half a cosine wave."
-    found.append(rate)
-    if settings.clip:
-        found.append(f"A gradient whose norm, over all weights, exceeds {settings.clip:g} is scaled down to it.")
-    return found
+def _curves(history, panels):
+    """A panel for each title of `panels`, `{title: {column: (label, colour, line style)}}`, over epochs."""
+    figure, row = new(WIDTH, 3.5, columns=len(panels), squeeze=False)
+    figure.set_layout_engine("constrained", w_pad=0.1)
+    number = np.asarray(history["epoch"])
+    for axes, (title, lines) in zip(row[0], panels.items(), strict=True):
+        for column, (label, colour, style) in lines.items():
+            if column in history and np.any(np.asarray(history[column]) > 0):
+                look = {"mfc": COLOURS[colour] if style == "-" else "none", **epochs(axes, number[-1])}
+                axes.plot(number, history[column], color=COLOURS[colour], ls=style, label=label, **look)
+        axes.set_title(title)
+        axes.set_visible(bool(axes.lines))
+        if axes.lines:
+            legend_below(axes, 2)
+    return figure
 
 
-def start_in_words(settings):
-    """How a codebook starts, and whether dead codes are restarted, in a sentence.
+def loss_terms(history):
+    """The loss, each of its terms and the learning rate over epochs: training dotted, validation solid.
 
     Args:
-        settings: the section `vqvae` of a recipe.
+        history: DataFrame with `epoch`, `loss`, `val_loss` and, where known, the terms (`reconstruction`, `structural`,
+            `quantizer`, and each with `val_`) and `learning_rate`. What is never above 0 is left out.
     """
-    if settings.quantizer == "fsq":
-        return "Here the codes are fixed points of a grid: none can move, and none can be restarted."
-    start = {"kmeans": "by k-means on encoder outputs", "uniform": "at random, in a small cube around zero"}
-    restart = "nothing revives codes that nobody chooses, which is how a codebook collapses."
-    if settings.restart is not None:
-        restart = f"codes chosen less than {settings.restart:g} times as often as the average one are restarted at "
-        restart += "encoder outputs far from all codes."
-    return f"Here the codebook starts {start[settings.start]}, and {restart}"
-
-
-def brightness_ranks(images, codes, size):
-    """Where each code stands between the darkest, 0, and the brightest, 1: float (size,), 0 for one that is not used.
-
-    The codes that are used are ranked by the mean grey level of their cells.
-
-    Args:
-        images: uint8 (n, H, W, C). codes: int (n, h, w), below `size`. size: K, the number of codes.
-    """
-    n, height, width = codes.shape
-    cells = images.reshape(n, height, images.shape[1] // height, width, -1).mean(axis=(2, 4), dtype=np.float32)
-    counts = np.bincount(codes.ravel(), minlength=size)
-    means = np.bincount(codes.ravel(), cells.ravel(), size) / np.maximum(counts, 1)
-    used, ranks = np.flatnonzero(counts), np.zeros(size)
-    ranks[used[np.argsort(means[used], kind="stable")]] = np.linspace(0, 1, len(used))
-    return ranks
+    terms = {"reconstruction": "model", "structural": "test", "quantizer": "other"}
+    figure = _curves(history, {
+        "Loss": {"loss": ("training", "model", ":"), "val_loss": ("validation", "model", "-")},
+        "Its terms": {f"val_{name}": (name, colour, "-") for name, colour in terms.items()}
+        | {name: (None, colour, ":") for name, colour in terms.items()},
+        "Learning rate": {"learning_rate": ("at the epoch's end", "baseline", "-")},
+    })  # fmt: skip
+    for axes in figure.axes:
+        axes.set_yscale("log" if axes is not figure.axes[2] else "linear")
+    figure.axes[2].ticklabel_format(axis="y", scilimits=(-2, 3))
+    return figure
 
 
 def curves(history, size):
-    """Loss, validation SSIM and codebook use over epochs.
+    """Validation SSIM and codebook use over epochs.
 
-    Args:
-        history: the columns of `history.csv`, `{name: (epochs,)}`. size: K, the number of codes.
+    `history`: DataFrame with `epoch`, `val_ssim`, `val_ssim_foreground`, `val_perplexity`, `val_usage`. `size`: K.
     """
-    figure, (loss, quality, codes) = figures.new(9, 3.3, columns=3)
-    epochs = history["epoch"]
-    marker = "o" if len(epochs) < 3 else None  # a line through one point is invisible
-
-    def line(axes, values, label, style="-", colour="validation"):
-        axes.plot(epochs, values, color=COLOURS[colour], ls=style, marker=marker, label=label)
-
-    line(loss, history["loss"], "training", colour="train")
-    line(loss, history["val_loss"], "validation")
-    loss.set(title="Loss", yscale="log")
-    line(quality, history["val_ssim"], "whole slice")
-    line(quality, history["val_ssim_foreground"], "foreground", "--")
-    quality.set(title="Validation SSIM", ylim=(None, 1))
-    line(codes, history["val_perplexity"], "perplexity")
-    line(codes, size * history["val_usage"], "used at all", ":")
-    codes.set(title=f"Codes in use, of {size}", ylim=(0, None))
-    for axes in (loss, quality, codes):
-        axes.set_xlabel("epoch")
-        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9)  # inside it covers curves
+    figure = _curves({**history, "used": size * np.asarray(history["val_usage"])}, {
+        "Validation SSIM": {"val_ssim": ("whole slice", "validation", "-"),
+                            "val_ssim_foreground": ("foreground", "validation", "--")},
+        f"Codes in use, of {size}": {"val_perplexity": ("perplexity", "validation", "-"),
+                                     "used": ("used at all", "validation", ":")},
+    })  # fmt: skip
+    figure.axes[0].set_ylim(None, 1)
+    figure.axes[1].set_ylim(0, None)
     return figure
 
 
-def panels(inputs, codes, outputs, titles, ranks):
-    """Input, codes, reconstruction and error of some slices, one a column; the errors share one scale.
+def brightness_ranks(images, codes, size):
+    """Where each code stands between that of the darkest cells, 0, and of the brightest, 1: float (size,), unused 0.
+
+    `images`: uint8 (n, H, W, C). `codes`: int (n, h, w), below `size`, K.
+    """
+    n, height, width = codes.shape
+    cells = images.reshape(n, height, images.shape[1] // height, width, -1).mean(axis=(2, 4), dtype=np.float32)
+    order = pd.Series(cells.ravel()).groupby(codes.ravel()).mean().rank(method="first") - 1
+    return (order / max(len(order) - 1, 1)).reindex(range(size), fill_value=0).to_numpy()
+
+
+def panels(inputs, outputs, titles, codes=None, ranks=None):
+    """Slices, their codes, reconstructions and absolute errors, one a column; the errors share one scale.
 
     Args:
-        inputs: uint8 (n, H, W, C). codes: int (n, h, w). outputs: floats in [0, 1], as `inputs`.
-        titles: n texts. ranks: float (K,), see `brightness_ranks`.
+        inputs: uint8 (n, H, W, C). outputs: floats in [0, 1], as `inputs`. titles: n texts.
+        codes: int (n, h, w); None leaves their row out. ranks: float (K,), see `brightness_ranks`.
     """
-    n = len(inputs)
-    inputs, error = inputs / 255.0, np.abs(inputs / 255.0 - outputs).mean(axis=-1)
+    error = np.abs(inputs / 255.0 - outputs).mean(axis=-1)
     limit = max(float(np.quantile(error, 0.999)), 1e-3)
-    figure, axes = figures.new(1.5 * n + 0.4, 6.2, rows=4, columns=n, squeeze=False)
-    for i in range(n):
-        figures.image(axes[0, i], inputs[i], 1)
-        axes[1, i].imshow(ranks[codes[i]], cmap="viridis", vmin=0, vmax=1)
-        figures.image(axes[2, i], outputs[i], 1)
-        axes[3, i].imshow(error[i], cmap="inferno", vmin=0, vmax=limit)
-        axes[0, i].set_title(titles[i], fontsize=8)
-    for axis in axes.flat:
-        figures.bare(axis)
-    for row, name in enumerate(("input", "codes", "reconstruction", f"error (0 to {limit:.2f})")):
-        axes[row, 0].set_ylabel(name, fontsize=9)
-    return figure
-
-
-def usage(codes, size, foreground):
-    """How often each code is chosen, in order of rank: over all cells and over those that hold brain.
-
-    Args:
-        codes: int (n, h, w), below `size`. foreground: bool, as `codes`.
-    """
-    figure, axes = figures.new(7, 3)
-    for chosen, label, colour in ((codes, "all cells", "baseline"), (codes[foreground], "foreground cells", "test")):
-        share = np.sort(np.bincount(chosen.ravel(), minlength=size) / chosen.size)[::-1]
-        axes.plot(np.arange(1, size + 1), np.where(share > 0, share, np.nan), color=COLOURS[colour], label=label)
-    axes.axhline(1 / size, color=COLOURS["warning"], lw=1, ls="--", label="even use")
-    axes.set(yscale="log", xlabel="codes by rank", ylabel="share of cells", xlim=(1, size))
-    axes.legend()
-    return figure
+    name = f"error (0 to {limit:.2f})"
+    rows = [("slice", inputs), ("reconstruction", np.clip(outputs, 0, 1)), (name, error)]
+    if codes is not None:
+        rows.insert(1, ("codes", ranks[codes]))
+    return strips(rows, titles, looks={"codes": {"cmap": "viridis"}, name: {"cmap": "inferno", "vmax": limit}})

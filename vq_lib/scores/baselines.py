@@ -1,209 +1,124 @@
-"""What any score has to beat: predictions without a model, and image codecs at the same rate."""
-
-import contextlib
-import functools
-import io
-import struct
+"""What reconstructions are held against: predictions without a model, other people's slices, and blur."""
 
 import numpy as np
-from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
 
-from vq_lib.errors import UserError
-from vq_lib.files import read_json, write_json
-from vq_lib.scores import metrics
+from vq_lib.scores.images import in_parts, scores, spread, unit
 
-CODECS = ("jpeg", "webp", "avif")
+BLURS = (1, 2, 3)  # standard deviations in pixels
 
 
 def thumbnails(images, size=64, rows=None):
-    """Means over patches: uint8 (N, H, W, C) → float32 (N, d) in [0, 1], about `size` patches to a side.
+    """Means over patches: uint8 (N, H, W, C) → float32 (N, h, w, C) in [0, 1], about `size` patches to a side.
 
     Small images keep their size; what no whole patch fits into, at the right and below, is left out. With `rows`, of
-    these only; they are read a part at a time, for images that may not fit into memory.
+    these only. A part is read at a time, for images that may not fit into memory.
     """
-    rows = np.arange(len(images)) if rows is None else rows
     _, height, width, channels = images.shape
     step = max(height // size, 1)
-    high, wide = height // step, width // step
-    result = np.empty((len(rows), high * wide * channels), np.float32)
-    for start in range(0, len(rows), 256):
-        some = images[rows[start : start + 256]][:, : high * step, : wide * step]
-        blocks = some.reshape(-1, high, step, wide, step, channels)
-        result[start : start + 256] = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(blocks), -1) / 255
-    return result
+    h, w = height // step, width // step
+
+    def part(chosen):
+        blocks = images[chosen][:, : h * step, : w * step].reshape(-1, h, step, w, step, channels)
+        return blocks.mean(axis=(2, 4), dtype=np.float32) / 255
+
+    return in_parts(part, np.arange(len(images)) if rows is None else rows)
 
 
-def mean(images, rows):
-    """The mean of some images in [0, 1], float64 (H, W, C), read a part at a time."""
-    parts = (images[rows[start : start + 256]].sum(axis=0, dtype=np.float64) for start in range(0, len(rows), 256))
-    return sum(parts, np.zeros(images.shape[1:])) / len(rows) / 255
+def nearest(queries, references, groups=None, moved=False):
+    """Index of and Euclidean distance to the nearest reference of each query: (n, …), (m, …) → (n,), (n,).
 
-
-def nearest(queries, references, groups=None):
-    """Index of and Euclidean distance to the nearest reference of each query: (n, d), (m, d) → (n,), (n,).
-
-    With `groups`, (n,) and (m,), whose they are, the nearest of others; an infinite distance where there is none.
+    Args:
+        groups: (n,) and (m,), whose they are: the nearest of others, at an infinite distance where there is none.
+        moved: whether a query, (n, h, w, C), is looked up as its mirror image too, and both moved by up to one pixel
+            along each axis, so that a copy is found that was mirrored or moved.
     """
+    references = references.reshape(len(references), -1)
     squares = np.square(references).sum(axis=1)
-    index, distance = np.empty(len(queries), np.int64), np.empty(len(queries))
+    index, distance = np.zeros(len(queries), np.int64), np.full(len(queries), np.inf)
     for start in range(0, len(queries), 256):
-        part = queries[start : start + 256]
-        d2 = squares - 2 * part @ references.T
-        if groups is not None:
-            d2[groups[0][start : start + 256, None] == groups[1]] = np.inf
-        rows = d2.argmin(axis=1)
-        index[start : start + 256] = rows
-        # Recomputed: the expanded square is too coarse for a copy's distance of zero.
-        found = np.linalg.norm(part - references[rows], axis=1)
-        distance[start : start + 256] = np.where(np.isfinite(d2.min(axis=1)), found, np.inf)
+        part = slice(start, start + 256)
+        for version in _versions(queries[part]) if moved else (queries[part],):
+            flat = version.reshape(len(version), -1)
+            d2 = squares - 2 * flat @ references.T
+            if groups is not None:
+                d2[groups[0][part, None] == groups[1]] = np.inf
+            found = d2.argmin(axis=1)
+            # Recomputed: the expanded square is too coarse for a copy's distance of zero.
+            exact = np.where(np.isinf(d2.min(axis=1)), np.inf, np.linalg.norm(flat - references[found], axis=1))
+            index[part] = np.where(exact < distance[part], found, index[part])
+            distance[part] = np.minimum(exact, distance[part])
     return index, distance
 
 
-def position_means(slices, rows=None):
-    """The mean training image of the own position of `rows`, or the test slices: float32 (n, H, W, C) in [0, 1]."""
-    train, rows = slices.where("train"), slices.where("test") if rows is None else rows
+def _versions(images):
+    """Images and their mirror images, moved by -1, 0 and 1 pixels along both axes; the edge is repeated."""
+    height, width = images.shape[1:3]
+    for picture in (images, images[:, :, ::-1]):
+        padded = np.pad(picture, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        for row, column in np.ndindex(3, 3):
+            yield padded[:, row : row + height, column : column + width]
+
+
+def mean_image(images, rows):
+    """The mean of some images in [0, 1], float32 (H, W, C), read a part at a time."""
+    parts = (images[rows[start : start + 256]].sum(axis=0, dtype=np.float64) for start in range(0, len(rows), 256))
+    return (sum(parts, np.zeros(images.shape[1:])) / len(rows) / 255).astype(np.float32)
+
+
+def position_means(images, position, train, rows):
+    """The mean training image of the own position of `rows`: float32 (n, H, W, C) in [0, 1].
+
+    Args:
+        images: uint8 (N, H, W, C), perhaps on disk. position: (N,). train, rows: indices into both.
+    """
     average = {}
-    for position in np.unique(slices.position[rows]):
-        there = train[slices.position[train] == position]
+    for place in np.unique(position[rows]):
+        there = train[position[train] == place]
         # A position that no training person has falls back to the mean of all of them.
-        average[position] = mean(slices.images, there if there.size else train).astype(np.float32)
-    return np.stack([average[p] for p in slices.position[rows]])
+        average[place] = mean_image(images, there if there.size else train)
+    return np.stack([average[place] for place in position[rows]])
 
 
-def predictions(slices):
-    """Scores of the baselines that use no model, on the test people: `{name: {ssim, ssim_foreground, psnr}}`."""
-    train, test = slices.where("train"), slices.where("test")
-    inputs = np.asarray(slices.images[test])
-    average = mean(slices.images, train).astype(np.float32)
-    index, _ = nearest(thumbnails(inputs), thumbnails(slices.images, rows=train))
+def predictions(images, position, train, test):
+    """Scores of what uses no model on the slices `test`: `{name: {ssim, ssim_foreground, psnr: (n,)}}`.
+
+    A black image, the mean training image, that of the slice's own position, and the training slice nearest by
+    thumbnails. Args: as for `position_means`.
+    """
+    inputs = np.asarray(images[test])
+    index, _ = nearest(thumbnails(inputs), thumbnails(images, rows=train))
     return {
         "zeros": scores(inputs, np.zeros_like(inputs)),
-        "mean_image": scores(inputs, np.broadcast_to(average, inputs.shape)),
-        "position_mean": scores(inputs, position_means(slices)),
-        "nearest_training": scores(inputs, np.asarray(slices.images[train[index]])),
+        "mean_image": scores(inputs, np.broadcast_to(mean_image(images, train), inputs.shape)),
+        "position_mean": scores(inputs, position_means(images, position, train, test)),
+        "nearest_training": scores(inputs, np.asarray(images[train[index]])),
     }
 
 
-def kept(study, slices):
-    """`predictions`, kept in `run/baselines.json` for the next time that these slices are looked at."""
-    path = study.run / "baselines.json"
-    with contextlib.suppress(UserError, KeyError, TypeError):
-        found = read_json(path, "notebook 01")
-        if found["fingerprint"] == slices.fingerprint:
-            return found["scores"]
-    scores = predictions(slices)
-    write_json(path, {"fingerprint": slices.fingerprint, "scores": scores})
-    return scores
+def blurred(images, sigma):
+    """Images after a Gaussian blur of `sigma` pixels: float32 (N, H, W, C) in [0, 1]."""
+    return in_parts(lambda some: gaussian_filter(unit(some), (0, sigma, sigma, 0)), images)
 
 
-def scores(inputs, outputs):
-    """Means over the images: `{ssim, ssim_foreground, psnr}`."""
-    return means(metrics.scores(inputs, outputs))
+def another_person(people, position):
+    """For each slice, the index of the next person's slice nearest to its position: (n,), (n,) → (n,) int.
 
-
-def compress(image, codec, quality):
-    """One uint8 image (H, W, C) through a codec: `(bytes of the file, bytes of its payload, decoded image)`.
-
-    The payload is what carries the picture: JPEG's entropy-coded scan, WebP's VP8 chunk, AVIF's `mdat` box.
+    "Next" by name; a person who is alone is followed by themselves.
     """
-    grey = image.shape[-1] == 1
-    picture, buffer = Image.fromarray(image[..., 0] if grey else image), io.BytesIO()
-    # One thread: a slice is too small to share, and the bytes are the same.
-    picture.save(buffer, codec.upper(), quality=quality, **({"max_threads": 1} if codec == "avif" else {}))
-    content = buffer.getvalue()
-    decoded = np.asarray(Image.open(buffer).convert("L" if grey else "RGB"))
-    return len(content), _payload(content, codec), decoded.reshape(image.shape)
+    names, whose = np.unique(people, return_inverse=True)
+    chosen = []
+    for following, place in zip((whose + 1) % len(names), position, strict=True):
+        theirs = np.flatnonzero(whose == following)
+        chosen.append(theirs[np.abs(position[theirs] - place).argmin()])
+    return np.array(chosen)
 
 
-def _payload(content, codec):
-    if codec == "jpeg":
-        scan = content.index(b"\xff\xda")
-        return len(content) - scan - 2 - struct.unpack(">H", content[scan + 2 : scan + 4])[0]
-    if codec == "webp":
-        return struct.unpack("<I", content[16:20])[0]
-    position = 0
-    while position + 8 <= len(content):  # ISO base media boxes: size, type
-        size, kind = struct.unpack(">I4s", content[position : position + 8])
-        if kind == b"mdat":
-            return size - 8
-        position += size or len(content)
-    return len(content)
-
-
-def setting(images, name, bits_per_pixel):
-    """The quality setting of a codec, 1 to 95, whose payload is nearest `bits_per_pixel`.
-
-    The payload and not the file: a model's rate counts no container either, and this is the stricter comparison. Found
-    by bisection (a payload grows with its quality) on at most 64 of the images, evenly spaced.
-    """
-    pixels = images.shape[1] * images.shape[2]
-    few = images[np.unique(np.linspace(0, len(images) - 1, 64).round().astype(int))]
-
-    @functools.cache
-    def rate(quality):
-        return np.mean([compress(image, name, quality)[1] for image in few]) * 8 / pixels
-
-    low, high = 1, 95
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if rate(middle) < bits_per_pixel else (low, middle)
-    return min((low, high), key=lambda quality: abs(rate(quality) - bits_per_pixel))
-
-
-def at_quality(images, name, quality):
-    """A codec's scores and rates at one quality setting, for each image.
-
-    Returns:
-        `{ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload: (N,)}`.
-    """
-    pixels = images.shape[1] * images.shape[2]
-    sizes, payloads, decoded = zip(*(compress(image, name, quality) for image in images), strict=True)
-    return {**metrics.scores(images, np.stack(decoded)), "bits_per_pixel": np.array(sizes) * 8 / pixels,
-            "bits_per_pixel_payload": np.array(payloads) * 8 / pixels}  # fmt: skip
-
-
-def means(values):
-    """`{name: (N,)}` → `{name: mean}`, images without foreground left out of the foreground's mean."""
-    return {name: float(np.nanmean(some)) for name, some in values.items()}
-
-
-def available():
-    """Those of `CODECS` that this Pillow can write."""
-    Image.init()
-    return [name for name in CODECS if name.upper() in Image.SAVE]
-
-
-def codecs(images, bits_per_pixel, scores, people):
-    """Every codec that is `available`, at the setting nearest a rate, and this model's lead on it.
-
-    Args:
-        images: uint8 (N, H, W, C).
-        bits_per_pixel: the model's rate.
-        scores: the model's, `{ssim, ssim_foreground, psnr: (N,)}`. people: (N,), whom an image is of.
-
-    Returns:
-        `{codec: {ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload, quality, lead}}`; `lead` has, for
-        each score, `{mean, low, high}` of model minus codec on the same images, a paired bootstrap over people.
-    """
-    found = {}
-    for name in available():
-        quality = setting(images, name, bits_per_pixel)
-        each = at_quality(images, name, quality)
-        lead = {score: metrics.interval(values - each[score], people) for score, values in scores.items()}
-        found[name] = {**means(each), "quality": quality, "lead": lead}
-    return found
-
-
-def lossless(images):
-    """Bits per pixel of PNG and WebP files without loss, containers included: uint8 (N, H, W, C) → `{name: (N,)}`."""
-    Image.init()
-    found = {}
-    for name, options in (("png", {"optimize": True}), ("webp", {"lossless": True, "quality": 100})):
-        if name.upper() in Image.SAVE:
-            sizes = []
-            for image in images:
-                buffer = io.BytesIO()
-                Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, name, **options)
-                sizes.append(buffer.tell())
-            found[name] = np.array(sizes) * 8 / np.prod(images.shape[1:3])
-    return found
+def most_unlike(images, people, position):
+    """Indices of the two images, of 500 at most, that differ most: of two people, where there are, and one position."""
+    rows = spread(np.arange(len(images)), 500)
+    small = thumbnails(images, rows=rows).reshape(len(rows), -1)
+    alike, here = (some[rows][:, None] == some[rows] for some in (people, position))
+    distance = np.where(here & ~alike if (here & ~alike).any() else here, cdist(small, small), -1)
+    return rows[list(np.unravel_index(distance.argmax(), distance.shape))]

@@ -2,10 +2,14 @@
 
 import numpy as np
 
-from vq_lib.scores import metrics
+from vq_lib.scores.images import unit
 
 LEVELS, SLOPES = 16, 8  # bands of the decoded grey level and of its slope, each pair with a scale of its own
 BLACK = 0.02  # what is decoded darker is background, which has no grain
+
+
+def _slope(mean):
+    return np.hypot(*np.gradient(mean, axis=(-2, -1)))
 
 
 class Grain:
@@ -27,41 +31,31 @@ class Grain:
     """
 
     def __init__(self, images, decoded):
-        real, mean = (metrics.unit(x, "images").mean(axis=-1) for x in (images, decoded))
+        real, mean = (unit(x).mean(axis=-1) for x in (images, decoded))
         rest, lit, slope = real - mean, mean > BLACK, _slope(mean)
         self.edges, self.scales = (np.zeros(LEVELS - 1), np.zeros(SLOPES - 1)), np.zeros((LEVELS, SLOPES))
         if lit.any():
-            self.edges = tuple(
-                np.quantile(values[lit], np.linspace(0, 1, bands + 1)[1:-1])
-                for values, bands in ((mean, LEVELS), (slope, SLOPES))
-            )
+            self.edges = tuple(np.quantile(values[lit], np.linspace(0, 1, bands + 1)[1:-1])
+                               for values, bands in ((mean, LEVELS), (slope, SLOPES)))  # fmt: skip
             band = self._band(mean, slope)[lit]
             count, power = (np.bincount(band, w, LEVELS * SLOPES).reshape(LEVELS, SLOPES)
                             for w in (None, rest[lit].astype(np.float64) ** 2))  # fmt: skip
             whole = power.sum(axis=1, keepdims=True) / np.maximum(count.sum(axis=1, keepdims=True), 1)
             self.scales = np.sqrt(np.where(count > 50, power / np.maximum(count, 1), whole))
-        unit = np.where(lit, rest / np.maximum(self._scale(mean, slope), 1e-6), 0)
-        power = sum((np.abs(np.fft.rfft2(one)) ** 2 for one in unit), np.zeros((unit.shape[1], unit.shape[2] // 2 + 1)))
-        self.spectrum = power / max(lit.sum(), 1)
+        white = np.where(lit, rest / np.maximum(self.scales.ravel()[self._band(mean, slope)], 1e-6), 0)
+        self.spectrum = sum(np.abs(np.fft.rfft2(one)) ** 2 for one in white) / max(lit.sum(), 1)
 
     def _band(self, mean, slope):
         return np.searchsorted(self.edges[0], mean) * SLOPES + np.searchsorted(self.edges[1], slope)
 
-    def _scale(self, mean, slope):
-        return self.scales.ravel()[self._band(mean, slope)]
-
     def draw(self, decoded, seed=0):
         """Draws from p(x | z): decoded images (N, H, W, C), uint8 or in [0, 1] → uint8 (N, H, W, C)."""
-        decoded = metrics.unit(decoded, "images")
-        rng, drawn = np.random.default_rng(seed), np.empty(decoded.shape, np.uint8)
+        decoded, rng = unit(decoded), np.random.default_rng(seed)
+        drawn = np.empty(decoded.shape, np.uint8)
         for i, image in enumerate(decoded):
             mean = image.mean(axis=-1)
-            scale = np.where(mean > BLACK, self._scale(mean, _slope(mean)), 0)
+            scale = np.where(mean > BLACK, self.scales.ravel()[self._band(mean, _slope(mean))], 0)
             white = np.fft.rfft2(rng.standard_normal(mean.shape))
             noise = np.fft.irfft2(white * np.sqrt(self.spectrum), mean.shape) * scale
             drawn[i] = np.round(np.clip(image + noise[..., None], 0, 1) * 255)
         return drawn
-
-
-def _slope(mean):
-    return np.hypot(*np.gradient(mean, axis=(-2, -1)))

@@ -4,30 +4,41 @@ A generated slice that lies nearer to a training slice than real slices of other
 (after Dar et al. 2025, 10.1038/s41551-025-01468-8, who take unseen people for these). Unseen people alone set no fair
 threshold: they may be older, and farther from everybody, than the training people whom samples imitate. So the training
 people are held against each other too, and the nearer of both thresholds counts. Two distances are looked at: Euclidean
-between images, and the share of codes that differ. The same distances, read from their other end, find the samples that
-are like no slice at all.
+between thumbnails, however a slice was mirrored or moved, and the share of codes that differ. The same distances, read
+from their other end, find the samples that are like no slice at all.
 """
 
 import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
 
-from vq_lib.scores.ladder import GAP
+from vq_lib.scores.baselines import nearest, thumbnails
+from vq_lib.scores.bits import overfitted
+from vq_lib.scores.intervals import auc
 
 QUANTILE = 0.01  # of the distances of a group of real slices: nearer than this is flagged
+LEVEL = 0.01  # below this probability it is not chance
+
+
+def neighbours(images, codes, references, reference_codes, background, groups=None):
+    """The nearest training slice by pixels and by codes: pixel_index, pixel_distance, code_index, code_distance.
+
+    Args:
+        images, codes: uint8 (n, H, W, C), out of the decoder as samples are, and (n, h, w).
+        references, reference_codes: `thumbnails` of the training slices, and their codes.
+        background: the code of black cells, see `background_code`.
+        groups: (n,) and (m,), whose they are: the nearest of others, at an infinite distance where there is none.
+    """
+    pixels = nearest(thumbnails(images), references, groups, moved=True)
+    found = zip(("pixel", "code"), (pixels, code_distances(codes, reference_codes, background, groups)), strict=True)
+    return pd.DataFrame({f"{kind}_{name}": column for kind, pair in found
+                         for name, column in zip(("index", "distance"), pair, strict=True)})  # fmt: skip
 
 
 def code_distances(queries, references, background, groups=None):
-    """The nearest reference of each code grid.
+    """The nearest reference of each code grid: index (n,) and distance (n,), the share of the codes that differ.
 
-    Cells that hold the background's code in both grids say nothing and do not count: distance is the share of the
-    others that differ.
-
-    Args:
-        queries, references: int (n, h, w) and (m, h, w).
-        background: the code of black cells, see `background_code`.
-        groups: (n,) and (m,), whose they are; a query is then held against the references of others alone.
-
-    Returns:
-        index (n,) of the nearest reference and distance (n,) in [0, 1].
+    Cells that hold the background's code in both grids say nothing and do not count. Args: as for `neighbours`.
     """
     queries, references = _flat(queries), _flat(references)
     lit = [(codes != background).astype(np.float32) for codes in (queries, references)]
@@ -47,15 +58,15 @@ def longest_runs(queries, references, background):
 
     A run is a stretch of the query's cells that are not background, read row by row, in which all codes are equal.
     """
-    queries, longest = _flat(queries), np.zeros(len(queries), int)
-    for i, equal in enumerate(_matches(queries, _flat(references), background)):
+    longest = []
+    for equal in _matches(_flat(queries), _flat(references), background):
         run, best = np.zeros((2, len(references)), np.uint16)
         for cell in equal:
             run += 1
             run *= cell
             np.maximum(best, run, out=best)
-        longest[i] = best.max(initial=0)
-    return longest
+        longest.append(best.max(initial=0))
+    return np.array(longest, int)
 
 
 def _flat(codes):
@@ -82,11 +93,6 @@ def threshold(*groups):
     return min(float(group[int(np.floor(QUANTILE * len(group)))]) for group in ordered)
 
 
-def flagged(distances, *groups):
-    """Which distances are below the `threshold`: bool. By construction at most `QUANTILE` of each group are."""
-    return np.asarray(distances) < threshold(*groups)
-
-
 def chance(count):
     """How often one more slice like the `count` that set a threshold is flagged by either distance, at most.
 
@@ -96,11 +102,26 @@ def chance(count):
     return min(2 * (int(np.floor(QUANTILE * count)) + 1) / (count + 1), 1.0)
 
 
-def _beyond_chance(count, n, rate, level=0.01):
-    """Whether chance at this rate gives as many as `count` of `n` with a probability below `level`."""
-    from scipy.stats import binomtest
+def suspects(near, *groups):
+    """Which samples lie nearer to a training slice than real slices hardly ever do.
 
-    return binomtest(count, n, rate, alternative="greater").pvalue < level
+    Args:
+        near: `neighbours` of the samples. groups: those of unseen people, and of training people among the others.
+
+    Returns:
+        a frame: distances by `pixels` and `codes` in parts of their `threshold`; whether either is below it, `suspect`;
+        and the `index` of the training slice by the smaller part.
+    """
+    limits = {kind: threshold(*(group[f"{kind}_distance"] for group in groups)) for kind in ("pixel", "code")}
+    pixels, codes = (near[f"{kind}_distance"] / max(limit, 1e-9) for kind, limit in limits.items())
+    suspect = (near["pixel_distance"] < limits["pixel"]) | (near["code_distance"] < limits["code"])
+    index = np.where(codes < pixels, near["code_index"], near["pixel_index"])
+    return pd.DataFrame({"pixels": pixels, "codes": codes, "index": index, "suspect": suspect})
+
+
+def _beyond_chance(count, n, rate, level=LEVEL):
+    """Whether chance at this rate gives as many as `count` of `n` with a probability below `level` (binomial)."""
+    return bool(binomtest(int(count), n, rate, alternative="greater").pvalue < level)
 
 
 def failures(distances, held_out, people):
@@ -114,104 +135,70 @@ def failures(distances, held_out, people):
             slices, and whose they are.
 
     Returns:
-        which, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction", "beyond_chance", "sentence"}`.
+        which, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction", "beyond_chance"}`.
     """
     held_out, people = np.asarray(held_out), np.asarray(people)
-    names, limit = np.unique(people), float(np.max(held_out))
-    left_out = None
-    if names.size > 1:
-        left_out = float(np.mean([
-            (held_out[people == name] > held_out[people != name].max()).mean() for name in names
-        ]))  # fmt: skip
-    which = np.asarray(distances) > limit
-    n, count = len(which), int(which.sum())
+    which, names = np.asarray(distances) > held_out.max(), np.unique(people)
+    apart = [(held_out[people == name] > held_out[people != name].max()).mean() for name in names if len(names) > 1]
+    left_out = float(np.mean(apart)) if apart else None
     # One slice at least: among so many held-out slices, a rarer failure could not have been seen.
-    beyond = _beyond_chance(count, n, max(left_out or 0, 1 / len(held_out)))
-    who = {0: "none lies", 1: "it lies"}.get(count, "they lie")
-    sentence = (
-        f"{count} of {n} samples ({count / n:.1%}) failed: {who} farther from every training slice than any slice "
-    )
-    sentence += "of an unseen person does"
-    if left_out is not None:
-        sentence += f". Of an unseen person's slices {left_out:.1%} lie farther than all those of other unseen people"
-    sentence += ". That is more than chance explains." if beyond else ". That is no more than chance explains."
-    about = {"count": count, "fraction": count / n, "limit": limit, "left_out_fraction": left_out,
-             "beyond_chance": bool(beyond), "sentence": sentence}  # fmt: skip
-    return which, about
+    beyond = _beyond_chance(which.sum(), len(which), max(left_out or 0, 1 / len(held_out)))
+    return which, {"count": int(which.sum()), "fraction": float(which.mean()), "limit": float(held_out.max()),
+                   "left_out_fraction": left_out, "beyond_chance": beyond}  # fmt: skip
 
 
-def membership(train, unseen, draws=1000, seed=0):
-    """How well a person's code length tells whether the prior was trained on them: an AUC with its interval.
+def membership(prior, table, people):
+    """How well a person's code length tells whether the prior was trained on them, for both groups of unseen people.
 
-    The chance that a random unseen person has a larger value than a random training person, ties counted half: 0.5
-    where it tells nothing. This is the membership inference attack by a threshold on the loss (Yeom et al. 2018,
-    arXiv 1709.01604); values from which the difficulty of each person was subtracted make it sharper and fairer
-    (Watson et al. 2022, arXiv 2111.08440).
+    This is the membership inference attack by a threshold on the loss (Yeom et al. 2018, arXiv 1709.01604). Unseen
+    people may simply be harder to code; so the same is asked of a table of frequencies, and of the difference of the
+    two (Watson et al. 2022, arXiv 2111.08440). A table that counts the training people would hide what the prior knows.
 
     Args:
-        train, unseen: (n,) and (m,), one value a person.
+        prior, table: `{"train", "validation", "test": (n,)}`, mean bits per code of each slice, under the prior and
+            under `bits.PositionUnigram`: its `left_out` for the training people and `lengths` for the others.
+        people: the same of whose each slice is.
 
     Returns:
-        `{"mean", "low", "high"}`: the AUC and a 95% bootstrap interval over the people of both groups.
+        `{"validation" and "test": {"prior", "table", "beyond_table"}}`, each an AUC as of `intervals.auc`: the chance
+        that an unseen person costs more than a training person. A group of a single person is left out.
     """
-    train, unseen = np.asarray(train, np.float64), np.asarray(unseen, np.float64)
-    wins = (unseen > train[:, None]) + 0.5 * (unseen == train[:, None])
-    rng = np.random.default_rng(seed)
-    rows, columns = (rng.integers(0, count, (draws, count)) for count in wins.shape)
-    low, high = np.percentile([wins[np.ix_(a, b)].mean() for a, b in zip(rows, columns, strict=True)], [2.5, 97.5])
-    return {"mean": float(wins.mean()), "low": float(low), "high": float(high)}
+    values = {}
+    for split, names in people.items():
+        each = pd.DataFrame({"prior": prior[split], "table": table[split]}).groupby(np.asarray(names)).mean()
+        values[split] = each.assign(beyond_table=each["prior"] - each["table"])
+    train = values.pop("train")
+    return {split: {name: auc(train[name], unseen[name]) for name in unseen}
+            for split, unseen in values.items() if min(len(train), len(unseen)) > 1}  # fmt: skip
 
 
-def verdict(suspects, exact, bits_train, bits_test, known=None, heated=(), rate=2 * QUANTILE):
-    """What is to be said about memorisation: `(kind, sentence)`.
+def recognised(known):
+    """Whether training people can be told by their code length: an interval of `beyond_table` lies above 0.5."""
+    return any(found["beyond_table"]["low"] > 0.5 for found in known.values())
 
-    * "copies": a sample's codes are those of a training slice, cell by cell; or so many samples are flagged that
-      chance at `rate` would give as many with a probability below 0.01 (binomial).
-    * "copies at another temperature": not at the recipe's own, but at one of those that were tried beside it, at 0.01
-      shared out among them.
-    * "learned by heart": no copies, but unseen people cost over 5% more bits a code than training people.
+
+def verdict(suspect, exact, bits_per_code, rate, heated=()):
+    """What is to be said about memorisation, by rule: `{"kind", "suspects", "exact", "gap", "worst_temperature"}`.
+
+    * "copies": a sample's codes are those of a training slice, cell by cell; or so many samples are flagged that chance
+      at `rate` would give as many with a probability below `LEVEL`.
+    * "copies at another temperature": not at the recipe's own, but at one of those that were tried beside it, at
+      `LEVEL` shared out among them.
+    * "learned by heart": no copies, but the prior is `overfitted`.
     * "none": nothing of these.
 
     Args:
-        suspects: bool (n,), samples flagged by either distance.
-        exact: number of samples whose codes are all those of a training slice.
-        bits_train, bits_test: mean bits per code.
-        known: `{group of unseen people: membership}`; what the likelihood tells about who was trained on.
+        suspect: bool (n,), see `suspects`. exact: number of samples whose codes are all those of a training slice.
+        bits_per_code: `{"train", "test"}`. rate: see `chance`.
         heated: rows with `temperature`, `count` and `memorised`, the share of suspects at each temperature.
-        rate: see `chance`.
     """
-    n, count = len(suspects), int(np.sum(suspects))
-    near = f"{count} of {n} samples lie{'s' * (count == 1)} suspiciously near to a training slice; of real slices "
-    near += f"of other people up to {rate:.1%} do."
+    kind, count = "learned by heart" if overfitted(bits_per_code) else "none", int(np.sum(suspect))
     worst = max(heated, key=lambda row: row["memorised"], default=None)
-    hot = worst is not None and _beyond_chance(
-        round(worst["memorised"] * worst["count"]), worst["count"], rate, 0.01 / len(heated)
-    )
-    if worst and worst["memorised"]:
-        near += f" Of the temperatures that were tried, {worst['temperature']:g} gives the most such samples: "
-        near += f"{worst['memorised']:.1%}."
+    if exact or _beyond_chance(count, len(suspect), rate):
+        kind = "copies"
     elif worst:
-        near += " None does at any temperature that was tried."
-    gap = bits_test / bits_train - 1
-    more = f"codes of test people cost {abs(gap):.1%} {'more' if gap >= 0 else 'fewer'} bits than those of training "
-    more += "people"
-    if known:
-        told = " and ".join(f"from {name} people with an AUC of {{mean:.2f}} ({{low:.2f}}–{{high:.2f}})".format(**auc)
-                            for name, auc in known.items())  # fmt: skip
-        more += f", and a person's bits, less those by a table of frequencies, tell training people {told}"
-    if exact or _beyond_chance(count, n, rate):
-        copies = f"{exact} sample{'s are' if exact != 1 else ' is'} a training slice, code by code. " if exact else ""
-        return "copies", f"The model gives back training slices, or comes too near to them. {copies}{near}"
-    heart = f"the prior has partly learned its people by heart: {more}."
-    if hot:
-        also = f" And {heart}" if gap > GAP else ""
-        return "copies at another temperature", (
-            f"No sample at the recipe's temperature has all the codes of a training slice, nor do more lie near to one "
-            f"than chance explains; at another temperature more do, and there may be copies. {near}{also}"
-        )
-    if gap > GAP:
-        return "learned by heart", f"No sample has all the codes of a training slice, but {heart} {near}"
-    return "none", (
-        "No sign of memorisation by the rules of this report: no sample has all the codes of a training slice. "
-        f"{more[0].upper()}{more[1:]}. {near}"
-    )
+        hot = round(worst["memorised"] * worst["count"])
+        if _beyond_chance(hot, worst["count"], rate, LEVEL / len(heated)):
+            kind = "copies at another temperature"
+    return {"kind": kind, "suspects": count, "exact": int(exact), "worst_temperature": worst and worst["temperature"],
+            "gap": float(bits_per_code["test"] / bits_per_code["train"] - 1)}  # fmt: skip

@@ -1,1 +1,1 @@
-"""Batches, checkpoints, callbacks, optimiser."""
+"""Training that can be stopped at any moment: batches, resume, callbacks, optimiser, device."""

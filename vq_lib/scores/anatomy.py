@@ -1,0 +1,92 @@
+"""Tissues by grey level, and the shares of the head that they take up."""
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from skimage.filters import threshold_multiotsu
+
+from vq_lib.scores.images import FOREGROUND, in_parts, ssim_by_class, unit
+from vq_lib.scores.intervals import interval
+
+TISSUES = ("cerebrospinal fluid", "grey matter", "white matter")
+CLASSES = ("background", *TISSUES)
+SKULL = "skull and scalp"  # masks know the brain alone: what is lit around it is a class of its own
+
+
+def _grey(images):
+    images = np.asarray(images)
+    return (images if images.dtype == np.uint8 else np.round(unit(images) * 255)).mean(axis=-1)
+
+
+def heads(images):
+    """Where the head is: bool (N, H, W). The largest piece brighter than `FOREGROUND`, its holes filled."""
+    found = np.zeros(np.shape(images)[:3], bool)
+    for mask, image in zip(found, _grey(images), strict=True):
+        pieces, count = ndimage.label(image > FOREGROUND * 255)
+        if count:
+            mask[:] = ndimage.binary_fill_holes(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
+    return found
+
+
+def thresholds(images):
+    """The two grey levels that part cerebrospinal fluid, grey and white matter best (Otsu 1979), from heads' pixels."""
+    inside = _grey(images)[heads(images)]
+    return tuple(map(float, threshold_multiotsu(inside, 3))) if np.unique(inside).size >= 3 else (85.0, 170.0)
+
+
+def tissues(images, levels):
+    """Tissue of every pixel by two grey levels, see `thresholds`: indices of `CLASSES`, uint8 (N, H, W)."""
+
+    def part(some):
+        return np.where(heads(some), 1 + np.digitize(_grey(some), levels), 0).astype(np.uint8)
+
+    return in_parts(part, np.asarray(images))
+
+
+def with_skull(masks, images):
+    """Masks (N, H, W) of `CLASSES` with a class more, `SKULL`, where an image is lit and its mask is background."""
+    lit = in_parts(lambda some: unit(some).max(axis=-1) > FOREGROUND, images)
+    return np.where((masks == 0) & lit, len(CLASSES), masks).astype(np.uint8)
+
+
+def dice(first, second):
+    """How well two divisions into `CLASSES` agree, `{tissue: 2 |A ∩ B| / (|A| + |B|)}`."""
+    parts = {name: (first == k, second == k) for k, name in enumerate(TISSUES, 1)}
+    return {name: float(2 * (a & b).sum() / (a.sum() + b.sum())) for name, (a, b) in parts.items()}
+
+
+def shares(classes):
+    """Measures of heads from their tissue classes (N, H, W): a frame of shares of the head, 0 without one.
+
+    The ventricles are the fluid that lies further from the head's outline than 0.35 of the deepest point: the fluid
+    around the brain lies nearer.
+    """
+    sizes, deep = np.maximum((classes > 0).sum(axis=(1, 2)), 1), []
+    for image in classes:
+        depth = ndimage.distance_transform_edt(image > 0)
+        deep.append(((image == 1) & (depth > 0.35 * depth.max())).sum())
+    measures = {name: (classes == k).sum(axis=(1, 2)) / sizes for k, name in enumerate(TISSUES, 1)}
+    return pd.DataFrame({**measures, "ventricles": np.array(deep) / sizes})
+
+
+def outside(measures, references):
+    """The share of samples beyond the 1st and 99th percentile of references, for each measure; chance gives 2%."""
+    return ((measures < references.quantile(0.01)) | (measures > references.quantile(0.99))).mean()
+
+
+def by_tissue(inputs, outputs, classes, people, names=CLASSES):
+    """Where reconstructions fail: a frame with a row for each of the classes (N, H, W) that occurs.
+
+    Its columns: `share` of the pixels; `ssim`, an interval of the mean of the SSIM map there; `absolute_error`; and
+    `above_worst`, an interval of how much a class's SSIM lies above that of the worst (background apart), paired on the
+    same slices.
+    """
+    similarity, rows = ssim_by_class(inputs, outputs, classes, len(names)), {}
+    error = in_parts(lambda x, y: np.abs(unit(x) - unit(y)).mean(axis=-1), inputs, outputs)
+    present = [k for k in range(len(names)) if (classes == k).any()]
+    worst = min((k for k in present if k), key=lambda k: np.nanmean(similarity[:, k]), default=0)
+    for k in present:
+        above = interval(similarity[:, k] - similarity[:, worst], people) if k else None
+        rows[names[k]] = {"share": float((classes == k).mean()), "ssim": interval(similarity[:, k], people),
+                          "absolute_error": float(error[classes == k].mean()), "above_worst": above}  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")

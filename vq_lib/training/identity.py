@@ -1,0 +1,85 @@
+"""What a model, a function or a setting is, as plain values: the ground of the key that says what was trained."""
+
+import dis
+import functools
+import hashlib
+import inspect
+import json
+import re
+import sys
+import sysconfig
+import types
+
+import numpy as np
+
+# What two builds of one model differ in: names that Keras numbers, and the precision, which is the device's.
+IGNORED = {"name", "dtype"}
+OF_THE_INTERPRETER = {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"}
+
+
+def describe(value):
+    """`value` as plain values: equal for what trains alike, different where settings or code are.
+
+    Keras's objects are class and configuration, without the names that Keras numbers and without the precision, so that
+    a training may go on on another device. Functions and classes of a library are their names; those of a notebook are
+    their bytecode, with that of what they call and the values that they refer to.
+    """
+    seen: dict[int, tuple] = {}  # with the object itself: a number of a dead one may come again
+
+    def plain(value):
+        if id(value) in seen:
+            return f"again {seen[id(value)][0]}"
+        seen[id(value)] = len(seen), value
+        return _parts(value)
+
+    text = json.dumps(value, default=plain, skipkeys=True, check_circular=False)
+    for number, name in enumerate(dict.fromkeys(re.findall(r'"name": ("[^"]*")', text))):
+        text = text.replace(f"[{name}, ", f'["layer {number}", ')  # as layers of a functional model name one another
+    return json.loads(text, object_hook=lambda part: {key: part[key] for key in part if key not in IGNORED})
+
+
+def _parts(value):
+    """What decides how an object behaves that is no plain value itself."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, np.ndarray | np.generic):
+        return [str(value.dtype), value.shape, hashlib.sha256(np.asarray(value).tobytes()).hexdigest()]
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
+    if isinstance(value, staticmethod | classmethod | types.MethodType):
+        return value.__func__
+    if isinstance(value, property):
+        return [value.fget, value.fset]
+    if isinstance(value, types.CodeType):
+        return [value.co_code.hex(), value.co_names, value.co_consts]
+    if isinstance(value, bytes | complex | range | slice | type(...)):
+        return repr(value)
+    value = inspect.unwrap(value) if callable(value) else value
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    if isinstance(value, types.FunctionType) and not _is_of_a_library(module):
+        used = {name: value.__globals__.get(name) for name in sorted(_globals(value.__code__))}
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [name, value.__code__, value.__defaults__, value.__kwdefaults__, used, cells]
+    if isinstance(value, type) and not _is_of_a_library(module):
+        own = {key: entry for key, entry in vars(value).items() if key not in OF_THE_INTERPRETER}
+        return [name, own, value.__bases__]
+    if name or isinstance(value, types.ModuleType):
+        return f"{module}.{name or value.__name__}"
+    try:
+        settings = value.get_config()
+    except (AttributeError, NotImplementedError):  # no object of Keras, or a model of one's own without configuration
+        settings = {key: part for key, part in vars(value).items() if isinstance(part, int | float | str)}
+    return [type(value), settings, list(getattr(value, "layers", ()))]  # layers may be of a notebook's classes
+
+
+def _globals(code):
+    """The global names that `code` and the functions inside it refer to."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    return names.union(*(_globals(inner) for inner in code.co_consts if isinstance(inner, types.CodeType)))
+
+
+def _is_of_a_library(module):
+    if module == "__main__" or module not in sys.modules:
+        return False
+    file = getattr(sys.modules[module], "__file__", None) or sysconfig.get_paths()["stdlib"]
+    return module.split(".")[0] == "vq_lib" or "-packages" in file or file.startswith(sysconfig.get_paths()["stdlib"])
