@@ -1,15 +1,17 @@
 """ADNI slices as the field passes them on: `AD_NC/train/AD/218391_78.jpeg`, scan 218391, slice 78.
 
-Copies call the folder above `ADNI_AD_NC_2D` or `ADNI_AC_NC_2D`, use PNG, or leave out the level of the classes. The
-names tell scans apart, not people: a table of people (see `subjects`) brings the scans of one person together.
+Copies call the folder above `ADNI_AD_NC_2D` or `ADNI_AC_NC_2D`, use PNG, or leave out the level of the classes or that
+of the splits. The names tell scans apart, not people: a table of people (see `subjects`) brings the scans of one person
+together.
 """
 
 import re
 
-from vq_lib.data.folders import File, Listing, Row, split_and_rest, topmost
+from vq_lib.data import persons, words
+from vq_lib.data.folders import ORDER, File, Listing, Row, single
 from vq_lib.recipe import Data
 
-EXPECTED = "AD_NC/{train,test}/{AD,NC}/<scan>_<slice>.jpeg"
+EXPECTED = "AD_NC/[train|test/][AD|NC/]<scan>_<slice>.jpeg"
 WHERE = (
     "ADNI is free for researchers whose application it approves (no redistribution, its publication policy applies): "
     "https://adni.loni.usc.edu"
@@ -20,27 +22,25 @@ ACKNOWLEDGEMENT = (
     "provided data but did not take part in the analysis or writing of this report. The images may not be passed on."
 )
 SLICE = re.compile(r"(\d+)_(\d+)\.(jpe?g|png)", re.I)
-CLASSES = {"AD", "NC", "CN", "MCI"}
+CLASSES = {"AD", "NC", "CN", "MCI", "EMCI", "LMCI", "SMC"}
 ROOT = re.compile(r"A[DC]_NC|ADNI.*", re.I)
+LONG = 5  # digits of an id that "1_2.png" has not
 
 
 def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`: person is the scan's id as it stands in the name, label the class folder's."""
-    rows, above = [], []
+    known = {}
     for file in files:
-        match = SLICE.fullmatch(file.parts[-1])
-        if match is None:
-            continue
-        split, rest = split_and_rest(file.parts)
-        if not split or len(rest) > 2:
-            continue
-        label = rest[0].upper() if len(rest) == 2 else ""
-        folders = file.parts[: -len(rest) - 1]
-        # Without a class folder only the root's name or the length of the id tells a scan from any picture "1_2.png".
-        known = label in CLASSES if label else any(map(ROOT.fullmatch, folders)) or len(match[1]) >= 5
-        if known:
-            rows.append(Row(file, match[1], int(match[2]), label, split, match[1]))
-            above.append(folders)
-    rows = topmost(rows, above)
-    rows.sort(key=lambda row: (("train", "validation", "test").index(row.split), int(row.person), row.position))
-    return Listing(rows, [], "scan")
+        *folders, name = file.parts
+        match, classes = SLICE.fullmatch(name), [part.upper() for part in folders if part.upper() in CLASSES]
+        # Of split, class, the root's name and the length of the id, two are there or it is any picture "1_2.png".
+        signs = any(map(words.split, folders)), any(classes), any(map(ROOT.fullmatch, folders))
+        if match and sum(signs) + (len(match[1]) >= LONG) >= 2:
+            known[file] = Row(file, match[1], int(match[2]), classes[-1] if classes else "", "", match[1])
+    rows = [known[file] for file in single(list(known))]
+    names = [row.file.name for row in rows]
+    people = persons.people(names, data.person).names if data.person else [row.person for row in rows]
+    about = zip(rows, people, words.splits(names), strict=True)
+    rows = [row._replace(person=who, split=split) for row, who, split in about]
+    rows.sort(key=lambda row: (ORDER.get(row.split, 3), int(row.scan), row.position))
+    return Listing(rows, "person" if data.person else "scan")

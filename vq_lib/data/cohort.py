@@ -41,12 +41,8 @@ def make(people: dict[str, int], slices: int = 16, size: int = 64, seed: int = 0
     Args:
         people: `{split: count}`. People are numbered through the splits in this order.
         slices: axial slices a person, evenly spaced over `HEIGHTS`.
-        size: side of the images in pixels.
+        size: side of the images in pixels; nose up, background exactly 0.
         seed: with a person's number, all that decides how they look.
-        progress: show a bar.
-
-    Returns:
-        `Slices`, images uint8 (people * slices, size, size, 1), nose up, background exactly 0.
     """
     split = np.repeat(list(people), list(people.values()))
     images = np.empty((len(split), slices, size, size, 1), np.uint8)
@@ -107,10 +103,8 @@ def deformation(rng, label):
 
 
 def steepness(displacement):
-    r"""A Lipschitz constant of a displacement (X, Y, Z, 3) in mm, interpolated linearly between its nodes.
-
-    Inside a cell each partial derivative lies between those on the cell's four edges, and
-    $\|D\|_2 \le \sqrt{\|D\|_1 \|D\|_\infty}$: a bound, not an estimate.
+    r"""A Lipschitz constant of a displacement (X, Y, Z, 3) in mm, interpolated linearly between its nodes. A bound: in
+    a cell each slope lies between those on its four edges, and $\|D\|_2 \le \sqrt{\|D\|_1 \|D\|_\infty}$.
     """
     slopes = []
     for axis in range(3):
@@ -134,9 +128,8 @@ def _wave(rng, smoothing, deviation):
 
 
 def interpolate(volume, at):
-    """Values of `volume` (X, Y, Z, C) at `at` (3, n), in voxels: (C, n), linear, the border going on outside.
-
-    All channels share one sparse matrix of weights, 8 a point: several times faster than `map_coordinates`.
+    """Values of `volume` (X, Y, Z, C) at `at` (3, n), in voxels: (C, n), linear, the border going on outside. One
+    sparse matrix for all channels is several times faster than `map_coordinates`.
     """
     from scipy.sparse import csr_array
 
@@ -155,9 +148,8 @@ def interpolate(volume, at):
 
 @functools.lru_cache(maxsize=2)
 def template(pixel):
-    """Intensity, grey matter, white matter and head: float32 (204, 216, 114, 4), 1 mm, from `LOW` to `HIGH`.
-
-    Averaged over about a pixel (mm) first: sampled as it is, fine detail would alias.
+    """Intensity, grey matter, white matter and head: float32 (204, 216, 114, 4), 1 mm, from `LOW` to `HIGH`, averaged
+    over about a pixel (mm): sampled as it is, fine detail would alias.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -184,10 +176,8 @@ def _volumes():
 
 @functools.cache
 def widening():
-    r"""The displacement that widens the ventricles most, (X, Y, Z, 3) mm on the nodes.
-
-    With $g$ the blurred indicator of the ventricles, $v = k \nabla g$ makes each point look towards them, so that
-    they grow along their own shape; $k$ is as large as `STEEPEST` allows. $-v$ narrows them.
+    r"""The displacement that widens the ventricles most, (X, Y, Z, 3) mm on the nodes: with $g$ these blurred,
+    $v = k \nabla g$ makes each point look towards them, $k$ as large as `STEEPEST` allows; $-v$ narrows them.
     """
     from scipy.ndimage import gaussian_filter, label
 

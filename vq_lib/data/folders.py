@@ -1,19 +1,19 @@
-"""What lies below a folder, and what names say: every file once, none opened."""
+"""What lies below a folder: every file once, none opened; and what an adapter makes of it."""
 
-import functools
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SPLIT_NAMES = {"train": "train", "training": "train", "validate": "validation", "validation": "validation",
-               "valid": "validation", "val": "validation", "test": "test", "testing": "test"}  # fmt: skip
+from vq_lib.data import persons, words
+
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-VOLUMES = (".nii", ".nii.gz", ".mgz", ".hdr")
+VOLUMES = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr")
 CLUTTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 VISITS = 3  # a folder may be linked as train, validation and test; more often is a maze of links
-MASK_FOLDER = re.compile(r"keras_png_slices_seg(_\w+)?|(seg|segmentation|mask|label|annotation)s?", re.I)
-MASK_FILE = re.compile(r"(^|[_\-. ])(\w?seg|segm|segmentation|masks?|labels?|labelmap|aparc)([_\-. +]|$)", re.I)
+SCAN = re.compile(r"OAS[12]_\d{4}_MR\d", re.I)  # what OASIS's table calls a scan
+ORDER = {"train": 0, "": 0, "validation": 1, "test": 2}
 
 
 class File(NamedTuple):
@@ -42,10 +42,9 @@ class Row(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What an adapter finds: rows in the order of the table, what it left out, and what `person` stands for."""
+    """What an adapter makes of files: rows in the order of the table, and what `person` stands for."""
 
     rows: list[Row]
-    masks: list[File]  # files whose names say that they are masks
     identity: str  # "person", "scan" (of one person there may be several), or "" where nothing tells people apart
 
 
@@ -86,48 +85,85 @@ def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
                     _sort_in(entry, name, files, troubles, stack, above | {here})
         except OSError as error:
             troubles[prefix.rstrip("/") or printable(path)] = f"the folder cannot be read ({error.strerror})"
-    files.sort()
-    return files, troubles
+    return sorted(files), dict(sorted(troubles.items()))
 
 
 def _sort_in(entry, name, files, troubles, stack, above):
+    picture = name.lower().endswith(IMAGES + VOLUMES)
     try:
         if entry.is_dir():
             stack.append((entry.path, name + "/", above))
         elif entry.is_file():
             state = entry.stat()
             files.append(File(name, entry.path, state.st_size, state.st_mtime_ns))
-        elif name.lower().endswith(IMAGES + VOLUMES):
-            troubles[name] = "the link leads nowhere" if entry.is_symlink() else "it is no regular file"
+        elif picture and entry.is_symlink():
+            annexed = ".git/annex" in os.readlink(entry.path).replace(os.sep, "/")
+            troubles[name] = "the link leads nowhere" + (" (datalad get, or git annex get, fetches it)" * annexed)
+        elif picture:
+            troubles[name] = "it is no regular file"
     except OSError as error:  # a link onto itself, say
-        if name.lower().endswith(IMAGES + VOLUMES):
+        if picture:
             troubles[name] = f"it cannot be reached ({error.strerror})"
 
 
-def split_and_rest(parts: list[str]) -> tuple[str, list[str]]:
-    """`("train", [folders and name after it])` for the first part that names a split; `("", parts)` without one."""
-    for number, part in enumerate(parts[:-1]):
-        if part.lower() in SPLIT_NAMES:
-            return SPLIT_NAMES[part.lower()], parts[number + 1 :]
-    return "", parts
-
-
 def is_mask(file: File) -> bool:
-    """Whether a file's name, or that of a folder it lies in, says that it is a segmentation."""
-    folder, _, name = file.name.rpartition("/")
-    return bool(MASK_FILE.search(name.split(".")[0])) or _of_masks(folder)
+    """Whether a file's name, or that of a folder it lies in, says that it is a label map."""
+    return words.is_mask(file.name)
 
 
-@functools.lru_cache(maxsize=1024)
-def _of_masks(folder):
-    return any(map(MASK_FOLDER.fullmatch, folder.split("/")))
-
-
-def topmost(rows: list[Row], above: list[list[str]]) -> list[Row]:
-    """The rows of the copy that lies least deep, where a folder holds a layout several times: two would be a leak.
+def rows(files: Sequence[File], person: str | None, volumes: bool = False) -> Listing:
+    """A row for each file, with person, label, split and position as the words of its path tell them.
 
     Args:
-        above: the list of folders above the layout, for each row.
+        person: `data.person`, or None.
+        volumes: each file is a scan of somebody, and of no class where no folder tells one.
     """
-    top = min(above, key=lambda folders: (len(folders), folders), default=[])
-    return [row for row, folders in zip(rows, above, strict=True) if folders == top]
+    names = [file.name for file in files]
+    people, splits = persons.people(names, person, volumes), words.splits(names)
+    made = []
+    for file, who, label, split in zip(
+        files, people.names, labels(names, splits, people, volumes), splits, strict=True
+    ):
+        scan = SCAN.search(file.name)
+        name = scan[0] if scan else who.rpartition("/")[2] or file.name
+        made.append(Row(file, who, words.position(file.name), label, split, name))
+    return Listing(made, people.identity)
+
+
+def labels(names: Sequence[str], splits: Sequence[str], people: persons.People, volumes: bool = False) -> list[str]:
+    """The class of each path, as folders tell it: the deepest level, above the folders of people, whose names occur
+    for several people (or, where nobody is known, in several splits); else the folder that holds the file.
+    """
+    paths = [name.split("/")[:-1] for name in names]
+    common = words.shared(paths)
+    left = [_classes(path[common:], who) for path, who in zip(paths, people.names, strict=True)]
+    if not any(left):  # with no class beside it, the last shared folder is the class itself
+        only = _classes(paths[0][:common][-1:], people.names[0]) if paths and not volumes else []
+        return (only or [""]) * len(names)
+    units = people.names if all(people.names) else splits
+    for level in range(1, max(map(len, left)) + 1):
+        pairs = {(unit, path[-level]) for unit, path in zip(units, left, strict=True) if len(path) >= level}
+        classes, of = {name for _, name in pairs}, {unit for unit, _ in pairs}
+        nearly = len(pairs) <= 1.1 * len(of)  # everybody in one
+        if 1 < len(classes) < (len(of) if units is people.names else len(pairs)) and (nearly or units is splits):
+            return [path[-level] if len(path) >= level else "" for path in left]
+    return [path[-1] if path and not volumes else "" for path in left]
+
+
+def _classes(folders, who):
+    """The folders, down to the person's own, that may name a class."""
+    who, own = who.rpartition("/")[2].lower(), len(folders)
+    for number, part in reversed(list(enumerate(folders))):
+        if who and (part.lower() == who or len(who) > 3 and who in part.lower()):
+            own = number
+    return [part for part in folders[:own] if not words.split(part) and not words.CONTAINER.search(words.words(part))]
+
+
+def single(files: Sequence[File]) -> list[File]:
+    """The files without copies, which a layout that lies twice in a folder has: of equal names in one split the least
+    deep one. Copies in two splits stay, to be found as leaks."""
+    first: dict[tuple[str, str], File] = {}
+    above = sorted(files, key=lambda file: (len(file.parts), file.name))
+    for file, split in zip(above, words.splits([file.name for file in above]), strict=True):
+        first.setdefault((split, file.parts[-1]), file)
+    return list(first.values())

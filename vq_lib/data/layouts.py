@@ -1,24 +1,37 @@
 """From a data folder to rows: which layout it has, who is in it, and what names alone already tell."""
 
-import functools
 import os
-import zlib
-from collections.abc import Callable
+from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, reading, subjects, volumes, voxels
+from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, slices_nifti, subjects, volumes
+from vq_lib.data.words import is_altered, is_mask
 from vq_lib.errors import UserError
 from vq_lib.files import digest
-from vq_lib.recipe import Data, Recipe
+from vq_lib.recipe import Recipe
 from vq_lib.study import Study
 
 # Layouts that are read from a folder. An adapter has EXPECTED (what lies where), an ACKNOWLEDGEMENT for reports, and
 # listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file. It may have
 # remark(person, split): what a reader should know of these people and splits.
-ADAPTERS = {"oasis": oasis, "adni": adni, "volumes": volumes, "image_folder": image_folder}
-FALLBACK = "image_folder"
+SPECIFIC = {"oasis": oasis, "adni": adni, "volumes": volumes, "slices_nifti": slices_nifti}
+ADAPTERS = {**SPECIFIC, "image_folder": image_folder}
+INSTEAD = {None: "image_folder", "volumes": "slices_nifti"}  # what is tried where a recipe's layout does not fit
 LATER = ("allow_leaks", "skip", "augment")  # settings that change no slice
+UNREAD = {  # what people have and nothing here reads, by suffix, and what makes it readable
+    "dcm ima dicom": "dcm2niix converts them to NIfTI",
+    "nrrd nhdr mha mhd": "SimpleITK or 3D Slicer converts them to NIfTI",
+    "mnc": "mnc2nii converts them to NIfTI",
+    "zip tar tar.gz tgz 7z rar bz2 xz": "unpack them",
+    "npy npz h5 hdf5 mat parquet pkl gif pgm ppm jp2 svg pdf heic avif": "save each slice as a PNG",
+}
+ASIDE = {  # check: why files are left out, whether it stands in red, and a word of data.files that takes them in
+    "masks left out": ("because their names say that they are masks", "warning", None),
+    "altered copies left out": ("because their folder says that they are augmented copies", "warning", "aug"),
+    "derivatives left out": ("because they are derivatives of others", "note", "deriv"),
+}
 
 
 class Survey(NamedTuple):
@@ -47,7 +60,8 @@ def survey(study: Study) -> Survey:
     """Recognise the layout and list the slices; no image is opened.
 
     Raises:
-        UserError: the folder is missing, empty, unwanted, or of no or of two layouts, or its table of people is broken.
+        UserError: the folder is missing, empty, unwanted, or of no or of two layouts, names say two splits of a file,
+            or of some files none, or the table of people is broken.
     """
     data, section = study.recipe.data, settings(study.recipe)
     if data.layout == "cohort":
@@ -57,100 +71,132 @@ def survey(study: Study) -> Survey:
                             "oasis-best.")  # fmt: skip
         return Survey("cohort", [], "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
     folder = _folder(study)
-    files, broken = folders.walk(folder)
-    layout, listing = _recognise(folder, files, data)
-    tables = _tables(folder, files, data)
-    about: dict[str, dict[str, str]] = {}
-    findings: list[dict] = []
-    if tables:
-        listing, about, without, spare = subjects.join(listing, tables[0])
-        findings += [
-            checks.finding("people without a row", "note", without, f"People who are not in {tables[0].name}"),
-            checks.finding("rows without slices", "note", spare, f"Rows of {tables[0].name} without slices"),
-        ]
-    masks = [file.name for file in listing.masks]
-    findings.append(checks.finding(
-        "masks left out", "note" if layout == "oasis" else "warning", masks,
-        "Files left out because their names say that they are masks"))  # fmt: skip
+    everything, broken = folders.walk(folder)
+    files, aside = _chosen(everything, data)
+    layout, listing = _recognise(folder, files, data, everything, broken)
+    _one_split_each(listing.rows)
+    people: dict[str, dict[str, str]] = {}
+    quiet = layout in ("oasis", "slices_nifti")  # label maps lie beside the images there
+    findings = [checks.finding(check, "note" if quiet else kind, aside[check], f"Files left out {why}")
+                for check, (why, kind, _) in ASIDE.items()]  # fmt: skip
     read = list(dict.fromkeys(row.file for row in listing.rows))
     headers = {file.name[:-4] for file in read if file.name.lower().endswith(".hdr")}  # their voxels lie in an .img
-    read += [file for file in files if file.name[:-4] in headers and file.name.lower().endswith(".img")]
+    read += [file for file in everything if file.name[:-4] in headers and file.name.lower().endswith(".img")]
     states = [(file.name, file.size, file.time) for file in read]
-    states += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tables]
-    return Survey(layout, listing.rows, listing.identity, about, findings, broken,
-                  f"{layout}:{digest([section, states])}")  # fmt: skip
+    if table := _table(folder, everything, data):
+        listing, people, without, spare = subjects.join(listing, table)
+        findings.append(checks.finding("people without a row", "note", without, f"People who are not in {table.name}"))
+        findings.append(checks.finding("rows without slices", "note", spare, f"Rows of {table.name} without slices"))
+        states.append((table.name, table.stat().st_size, table.stat().st_mtime_ns))
+    signature = f"{layout}:{digest([section, states])}"
+    return Survey(layout, listing.rows, listing.identity, people, findings, broken, signature)
 
 
 def _folder(study):
     if not study.data_folder:
-        layout = study.recipe.data.layout
         raise UserError(
-            f"This recipe needs a folder of images ({layout or 'any known layout'}): name it with DATA=folder (or "
-            f"--data folder).\n{oasis.WHERE}; {adni.WHERE}.\n"
-            f"Then type: make report REPORT={study.name} DATA=/path/to/folder, or make report REPORT=demo, which needs "
-            "no data."
+            f"This recipe needs a folder of images ({study.recipe.data.layout or 'any known layout'}): name it with "
+            f"DATA=folder (or --data folder).\n{oasis.WHERE}; {adni.WHERE}.\nThen type: make report "
+            f"REPORT={study.name} DATA=/path/to/folder, or make report REPORT=demo, which needs no data."
         )
     folder = Path(study.data_folder)
-    if not folder.is_dir():
-        raise UserError(f"The data folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}.")
     try:
-        if not os.listdir(folder):
-            raise UserError(f"The data folder {folder} is empty.")
+        if os.listdir(folder):
+            return folder
+        what = "is empty"
+    except NotADirectoryError:
+        what = f"is not a folder{_unread([folder])}"
     except OSError as error:
-        raise UserError(f"The data folder {folder} cannot be read: {error.strerror}.") from None
-    return folder
+        what = f"cannot be read: {error.strerror}" if folder.exists() else "does not exist"
+    raise UserError(f"The data folder {folder} {what}.")
 
 
-def _recognise(folder, files, data):
+def _chosen(files, data):
+    """The files that `data.files` names, less what is no image of its own; and what that was, `{check: names}`.
+
+    Augmented copies and derivatives are left out where originals lie beside them.
+    """
+    wanted, aside = (data.files or "*").lower(), {}
+    kept = [file for file in files if any(fnmatchcase(name.lower(), wanted) for name in (file.name, file.parts[-1]))]
+    if files and not kept:
+        raise UserError(f"data.files ({data.files}) fits none of the {len(files):,} files, such as {files[0].name}.")
+    leave = (is_mask, is_altered, lambda name: "derivatives" in name.split("/")[:-1])
+    for (check, (_, _, word)), of_kind in zip(ASIDE.items(), leave, strict=True):
+        images = [file for file in kept if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
+        left = {file for file in images if of_kind(file.name)} if word is None or word not in wanted else set()
+        left = left if word is None or len(left) < len(images) else set()
+        kept, aside[check] = [file for file in kept if file not in left], sorted(file.name for file in left)
+    return kept, aside
+
+
+def _recognise(folder, files, data, everything=(), broken=None):
     """Layout and listing: what the recipe says, else the specific one that fits, else an image folder."""
     wanted = data.layout
-    found = {}
-    for layout in [wanted] if wanted else [name for name in ADAPTERS if name != FALLBACK]:
-        listing = ADAPTERS[layout].listing(files, data)
-        if listing.rows:
-            found[layout] = listing
-    if len(found) > 1:
-        raise UserError(f"The data folder {folder} holds two layouts, {' and '.join(found)}: set data.layout to one of "
-                        "them, or name the folder of one.")  # fmt: skip
-    if not found and not wanted:
-        listing = ADAPTERS[FALLBACK].listing(files, data)
-        found = {FALLBACK: listing} if listing.rows else {}
-    if not found:
-        expected = " or ".join(ADAPTERS[name].EXPECTED for name in ([wanted] if wanted else ADAPTERS))
-        others = [name for name in ADAPTERS if name != wanted and ADAPTERS[name].listing(files, data).rows]
-        hint = f" It looks like the layout {others[0]}: set data.layout, or leave it out." if wanted and others else ""
-        only = " Its images are masks by their names." if any(map(folders.is_mask, files)) and not others else ""
-        raise UserError(f"The data folder {folder} holds no slices of the layout {wanted or ' or '.join(ADAPTERS)}: "
-                        f"expected {expected}.{hint}{only}")  # fmt: skip
-    return next(iter(found.items()))
+    tried = [wanted] if wanted else list(SPECIFIC)
+    fits = {name: listing for name in tried if (listing := ADAPTERS[name].listing(files, data)).rows}
+    if len(fits) > 1:
+        raise UserError(f"The data folder {folder} holds two layouts, {' and '.join(fits)}: set data.layout to one of "
+                        "them, choose with data.files, or name the folder of one.")  # fmt: skip
+    if not fits:
+        others = {name: adapter.listing(files, data) for name, adapter in ADAPTERS.items() if name not in tried}
+        others = {name: listing for name, listing in others.items() if listing.rows}
+        fits = {name: listing for name, listing in others.items() if name == INSTEAD.get(wanted)}
+    if fits:
+        return next(iter(fits.items()))
+    expected = f": expected {ADAPTERS[wanted].EXPECTED}" if wanted else ""
+    if others:
+        hint = f". It looks like the layout {next(iter(others))}: set data.layout, or leave it out"
+    elif any(is_mask(file.name) for file in everything):
+        hint = ". Its images are masks by their names"
+    elif broken:
+        hint = next(f". {len(broken):,} files cannot be reached, {name}: {why}" for name, why in broken.items())
+    else:
+        hint = _unread([Path(file.path) for file in everything])
+        hint = hint or "".join(f", nor {adapter.EXPECTED}" for adapter in ADAPTERS.values() if not wanted)
+    layout = f"the layout {wanted}" if wanted else "a known layout"
+    raise UserError(f"The data folder {folder} holds no slices of {layout}{expected}{hint}.")
 
 
-def _tables(folder, files, data):
-    """The table of people: the one that the recipe names, else `subjects.csv` least deep, or beside the folder."""
+def _unread(paths):
+    """The most frequent kind of file that is not read, as ": 6 .dcm files: dcm2niix …"; "" where there is none."""
+    advice = {f".{suffix}": what for several, what in UNREAD.items() for suffix in several.split()}
+    kinds = Counter(next((suffix for suffix in advice if path.name.lower().endswith(suffix)), _magic(path))
+                    for path in paths)  # fmt: skip
+    kinds.pop("", None)
+    return "".join(f": {count:,} {kind} file{'s' * (count > 1)}: {advice.get(kind, advice['.dcm'])}"
+                   for kind, count in kinds.most_common(1))  # fmt: skip
+
+
+def _magic(path):
+    try:
+        with open(path, "rb") as file:
+            return "DICOM" if not path.suffix and file.read(132)[128:] == b"DICM" else ""
+    except OSError:
+        return ""
+
+
+def _one_split_each(rows):
+    named = Counter(row.split for row in rows)
+    for row in rows:
+        if " and " in row.split:
+            raise UserError(f"{row.file.name} lies in folders of two splits, {row.split}: rename one of them, or "
+                            "choose files with data.files.")  # fmt: skip
+        if not row.split and len(named) > 1:
+            others = ", ".join(sorted(filter(None, named)))
+            raise UserError(f"{row.file.name}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the "
+                            f"folders for {others}: which split is it? Rename or move its folder, or choose files with "
+                            "data.files.")  # fmt: skip
+
+
+def _table(folder, files, data):
+    """The table of people: what the recipe names, else a known one least deep, or beside the folder; or None."""
     if data.subjects:
         places = [Path(folder, data.subjects), Path(os.path.expanduser(data.subjects))]
         named = next((place for place in places if place.is_file()), None)
         if named is None:
             raise UserError(f"There is no table of people {data.subjects} (data.subjects), in {folder} or from here.")
-        return [named]
-    inside = sorted((file for file in files if file.parts[-1] == "subjects.csv"), key=lambda file: len(file.parts))
+        return named
+    inside = [file for file in files if file.parts[-1] in subjects.TABLES]
+    inside.sort(key=lambda file: (subjects.TABLES.index(file.parts[-1]), len(file.parts)))
     beside = Path(folder).parent / "subjects.csv"
-    return [Path(file.path) for file in inside[:1]] or [beside] * beside.is_file()
-
-
-def sources(survey: Survey, data: Data, header_only: bool = False) -> list[Callable]:
-    """A function for each file: its slices as `reading.picture` returns them, or only a look at its header."""
-    if survey.layout == "volumes":
-        one = voxels.look if header_only else functools.partial(_volume, count=data.slices, span=data.range)
-    else:
-        one = functools.partial(_image, channels=data.channels, white=data.white, decode=not header_only)
-    return [functools.partial(one, file.path) for file in survey.files]
-
-
-def _image(path, **options):
-    return [reading.picture(path, **options)]
-
-
-def _volume(path, count, span):
-    for image in voxels.pictures(path, count, span):
-        yield image, "volume", False, zlib.crc32(image.tobytes())
+    return Path(inside[0].path) if inside else beside if beside.is_file() else None

@@ -19,8 +19,8 @@ def tissues(study: Study, slices: Slices, rows: np.ndarray) -> np.ndarray | None
     """
     if study.data_folder is None:
         return None
-    found = np.empty((len(rows), *slices.images.shape[1:3]), np.uint8)
-    for mask, source in zip(found, slices.source[rows], strict=True):
+    classes = np.empty((len(rows), *slices.images.shape[1:3]), np.uint8)
+    for mask, source in zip(classes, slices.source[rows], strict=True):
         name = re.sub(r"keras_png_slices_(\w+)/case_", r"keras_png_slices_seg_\1/seg_", source)
         path = study.data_folder / name
         if name == source or not path.is_file():
@@ -28,4 +28,4 @@ def tissues(study: Study, slices: Slices, rows: np.ndarray) -> np.ndarray | None
         with Image.open(path) as image:
             levels = np.asarray(image.convert("L").resize(mask.shape[::-1], Image.Resampling.NEAREST))
         mask[:] = np.digitize(levels, np.array(LEVELS[1:]) - 42)
-    return found
+    return classes

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from vq_lib.data.folders import SPLIT_NAMES, File, Listing, Row, is_mask, topmost
+from vq_lib.data.folders import ORDER, File, Listing, rows, single
 from vq_lib.recipe import Data
 
 EXPECTED = "keras_png_slices_data/keras_png_slices_{train,validate,test}/case_NNN_slice_K.nii.png"
@@ -28,19 +28,11 @@ SLICE = re.compile(r"case_(\d+)_slice_(\d+)(\.nii)?\.png", re.I)
 
 def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`, by case and slice: person `case_NNN` (subject `OAS1_0NNN`), position K."""
-    rows, above = [], []
-    for file in files:
-        *folders, name = file.parts
-        match = SLICE.fullmatch(name)
-        if match and not is_mask(file):
-            split = SPLIT_NAMES.get(folders[-1].lower().removeprefix("keras_png_slices_"), "") if folders else ""
-            scan = f"OAS1_{int(match[1]):04d}"
-            rows.append(Row(file, f"case_{match[1]}", int(match[2]), "", split, scan))
-            above.append(folders[:-1] if split else folders)
-    rows = topmost(rows, above)
-    order = {"train": 0, "": 0, "validation": 1, "test": 2}
-    rows.sort(key=lambda row: (order[row.split], int(row.person[5:]), row.position))
-    return Listing(rows, [file for file in files if is_mask(file)] if rows else [], "person")
+    slices = single([file for file in files if SLICE.fullmatch(file.parts[-1])])
+    numbers = (re.findall(r"\d+", file.parts[-1])[:2] for file in slices)
+    made = [row._replace(position=int(k), scan=f"OAS1_{int(case):04d}")
+            for row, (case, k) in zip(rows(slices, data.person, volumes=True).rows, numbers, strict=True)]  # fmt: skip
+    return Listing(sorted(made, key=lambda row: (ORDER.get(row.split, 3), int(row.scan[5:]), row.position)), "person")
 
 
 def remark(person: np.ndarray, split: np.ndarray) -> str:

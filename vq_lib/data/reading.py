@@ -1,9 +1,7 @@
 """Image files read into uint8 arrays, on all cores: what is broken, hostile or odd is named, never guessed at.
 
-Levels: 8-bit ones stay as they are; 16-bit ones become `level * 256 // (white + 1)`, with white = 65535 unless the
-recipe says otherwise. Palettes, opaque alpha and equal colour channels become grey without loss; what is transparent
-lies on black. A PNG's checksums are verified, which Pillow's decoder leaves out; JPEG has none, so that a change inside
-its compressed data shows only where it breaks them.
+8-bit levels stay as they are; for others see `levels.to_white`. Palettes, opaque alpha and equal colour channels become
+grey without loss; what is transparent lies on black. A PNG's checksums are verified, which Pillow's decoder leaves out.
 """
 
 import io
@@ -14,11 +12,14 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from vq_lib.data import levels, voxels
+from vq_lib.data.folders import VOLUMES
 from vq_lib.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others: Pillow would hand some to programs outside
@@ -26,47 +27,47 @@ PIXELS = 2**26  # more is a decompression bomb
 BYTES = 2**29
 THUMBNAIL = 64  # side of the small grey copies that checks compare
 CHUNK = 32  # files that a thread takes at a time
-NOTED = np.dtype(
-    [
-        ("width", np.int32),
-        ("height", np.int32),
-        ("levels", np.int16),
-        ("colour", bool),
-        ("mode", "U6"),
-        ("crc", np.uint32),
-    ]
-)  # what is noted about a slice: its file's pixels, not the fitted ones
+NOTED = np.dtype([("width", np.int32), ("height", np.int32), ("mode", "U6"), ("colour", bool), ("crc", np.uint32),
+                  ("labels", bool), ("top", np.int32)])  # fmt: skip
 
 Image.preinit()  # finds the common formats once, not in several threads at the same time
 
 
+class Picture(NamedTuple):
+    """One slice as its file holds it, and what is noted about it."""
+
+    image: Any  # a Pillow image of mode L or RGB; None where only the header was looked at
+    mode: str  # Pillow's, of the file
+    colour: bool  # whether it has any
+    crc: int  # stands for the file's content
+    labels: bool = False  # whether its levels are those of a label map
+    top: int = 0  # the highest level of a 16-bit file
+
+
 def bar(iterable, what, total=None, unit="image", shown=True):
-    """A progress bar that is gone when the work is done, and that writes at most one update a second."""
+    """A progress bar that is gone when the work is done, with at most one update a second."""
     return tqdm(iterable, what, total, unit=unit, disable=not shown, leave=False, file=sys.stdout, mininterval=1.0)
 
 
-def read(path: str | Path, size: int, channels: int = 1, white: int | None = None) -> np.ndarray:
-    """One image as uint8 (size, size, channels), fitted into the square as `fit` does.
-
-    Raises:
-        UserError: the file cannot be read as an image; the sentence names it.
+def pictures(
+    path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True, count: int | None = 16,
+    span: tuple[float, float] = (0.35, 0.75), plane: str = "axial", volume: int | None = None,
+) -> list[Picture]:  # fmt: skip
+    """The slices of a file: `count` of a volume (see `voxels.pictures`), else the one that it holds; without `decode`,
+    only a look at checksums and header.
     """
-    try:
-        return as_array(fit(picture(path, channels, white)[0], size), channels)
-    except Exception as error:  # Pillow raises a dozen kinds for broken files
-        raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None
+    if not str(path).lower().endswith(VOLUMES):
+        return [picture(path, channels, white, decode)]
+    if not decode:
+        voxels.look(str(path), volume)
+        return []
+    slices = voxels.pictures(str(path), count, span, plane, volume, white)
+    return [Picture(image, "volume", False, zlib.crc32(image.tobytes()), labels) for image, labels in slices]
 
 
-def picture(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True):
-    """An image file as a Pillow image of mode L or RGB, and what it was: `(image, mode, whether it has colour, crc)`.
-
-    Args:
-        channels: 1 (colour becomes luminance) or 3.
-        white: the level of a 16-bit image that becomes 255; None: 65535.
-        decode: False looks at checksums and header only; the image is then None.
-
-    Raises:
-        anything: the file is broken or unsuitable; `reason` makes a sentence of it.
+def picture(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True) -> Picture:
+    """The picture in an image file, for `channels` 1 (colour becomes luminance) or 3; without `decode`, only a look at
+    checksums and header. Raises anything where the file is broken; `reason` makes a sentence of it.
     """
     with open(path, "rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size > BYTES:
@@ -83,14 +84,42 @@ def picture(path: str | Path, channels: int = 1, white: int | None = None, decod
         if mode in ("I", "F") and white is None:
             raise ValueError(f"its levels (mode {mode}) have no known white: set data.white in the recipe")
         if not decode:
-            return None, mode, False, crc
+            return Picture(None, mode, False, crc)
+        low = _low_bytes(image, content)
         image.load()
         if mode == "L" and channels == 1 and image.format == "PNG" and "transparency" not in image.info:
-            return image, mode, False, crc
+            return Picture(image, mode, False, crc, levels.is_label_map(np.asarray(image)))
         plain = ImageOps.exif_transpose(image)
-        plain = _levels(plain, white) if mode[0] in "IF" else _on_black(plain)
+        if mode[0] in "IF":
+            wide = np.asarray(plain)
+        else:
+            plain = _on_black(plain)
+            wide = np.asarray(plain)
+            if low is not None:
+                wide = wide.astype(np.uint16) * 256 + np.asarray(_on_black(ImageOps.exif_transpose(low)))
+        if wide.dtype != np.uint8:
+            plain = Image.fromarray(levels.to_white(wide, white))
         colour = plain.mode == "RGB" and _coloured(plain)
-        return plain.convert("RGB" if channels == 3 else "L"), mode, colour, crc
+        grey = wide if wide.ndim == 2 else np.asarray(plain.convert("L"))
+        labels = levels.is_label_map(
+            grey, most=levels.FEW if colour else levels.MOST
+        )  # a drawing may have flat colours
+        top = int(wide.max()) if wide.dtype == np.uint16 else 0
+        return Picture(plain.convert("RGB" if channels == 3 else "L"), mode, colour, crc, labels, top)
+
+
+def _low_bytes(image, content):
+    """The lower eight of 16 bits of each colour, which Pillow leaves out; None where there are none."""
+    tiles = [(tile, (tile.args,) if isinstance(tile.args, str) else tile.args) for tile in image.tile]
+    if image.mode[:2] not in ("RG", "LA") or not any(";16" in str(args[0]) for _, args in tiles):
+        return None
+    other = Image.open(io.BytesIO(content), formats=FORMATS)
+    swap = str.maketrans(
+        "BLN", "LBB" if sys.byteorder == "little" else "LBL"
+    )  # the byte order, from which Pillow takes one
+    other.tile = [tile._replace(args=(args[0][:-1] + args[0][-1].translate(swap), *args[1:])) for tile, args in tiles]
+    other.load()
+    return other
 
 
 def _checksum(content):
@@ -110,14 +139,6 @@ def _checksum(content):
     if not content:
         raise ValueError("it is empty")
     return zlib.crc32(content)
-
-
-def _levels(image, white):
-    levels = np.asarray(image)
-    if not np.isfinite(levels).all():
-        raise ValueError("it holds levels that are no numbers")
-    scaled = np.clip(levels.astype(np.float64) * 256 // ((white or 65535) + 1), 0, 255)
-    return Image.fromarray(scaled.astype(np.uint8))
 
 
 def _on_black(image):
@@ -165,24 +186,18 @@ def as_array(image: Image.Image, channels: int = 1) -> np.ndarray:
     return array if array.shape[2] == channels else np.repeat(array, channels, axis=2)
 
 
-def _levels_used(array, enough=16):
-    """How many grey levels occur, exactly where they are few; the middle row tells most images at once."""
-    few = np.count_nonzero(np.bincount(array[len(array) // 2].ravel()))
-    return few if few > enough else np.count_nonzero(np.bincount(array.ravel()))
-
-
 def read_all(
     sources: Sequence[Callable], each: int, size: int, channels: int, put: Callable, progress: bool = True
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Read files on all cores and hand their slices on in blocks, so that memory does not grow with their number.
 
     Args:
-        sources: a function for each file, whose call yields its `each` slices as `picture` returns them.
+        sources: a function for each file, which returns its `each` slices, `Picture`s.
         put: is called with a row, the images that belong there on, uint8 (n, size, size, channels), and thumbnails of
             those whose proportions `fit` hides: `{row: (64, 64)}`. The rows of a broken file are black.
 
     Returns:
-        What was noted about each row, a structured array, and `{index of the file: reason}` of the broken ones.
+        What was noted about each row, a structured array of `NOTED`, and `{index of the file: reason}` of the broken.
     """
     noted, broken = np.zeros(len(sources) * each, NOTED), {}
     files = max(1, CHUNK // each)
@@ -193,11 +208,11 @@ def read_all(
         for row, number in enumerate(chosen):
             row *= each
             try:
-                for place, (image, mode, colour, crc) in enumerate(sources[number](), row):
-                    scaled = fit(image, size)
-                    block[place] = array = as_array(scaled, channels)
-                    levels = _levels_used(array if scaled is image else np.asarray(image))
-                    noted[start * each + place] = (*image.size, levels, colour, mode, crc)
+                if len(found := sources[number]()) != each:
+                    raise ValueError("it holds one slice, and not a volume")
+                for place, (image, *about) in enumerate(found, row):
+                    block[place] = as_array(fit(image, size), channels)
+                    noted[start * each + place] = (*image.size, *about)
                     if image.width != image.height:
                         odd[start * each + place] = stretched(image, THUMBNAIL)
             except Exception as error:
@@ -210,40 +225,56 @@ def read_all(
     return noted, dict(sorted(broken.items()))
 
 
+def read_any(
+    paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False,
+    **volumes: Any,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int.
+
+    `volumes`: how these are cut, see `pictures`. `UserError` where a file cannot be read, or is too dark for its white.
+    """
+
+    def one(path):
+        try:
+            found = pictures(path, channels, white, **volumes)
+            images = [as_array(fit(each.image, size), channels) for each in found]
+        except Exception as error:  # Pillow raises a dozen kinds for broken files
+            raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None
+        return images, max(each.top for each in found)
+
+    read = on_all_cores(one, paths, "reading images", progress=progress, total=len(paths))
+    top, name = max([(top, str(path)) for (_, top), path in zip(read, paths, strict=True)], default=(0, ""))
+    if white is None and 0 < top < levels.DARK:
+        raise UserError(f"{levels.too_dark(top, name)}.")
+    images = [image for images, _ in read for image in images]
+    of = np.repeat(np.arange(len(paths)), [len(images) for images, _ in read])
+    return np.array(images, np.uint8).reshape(-1, size, size, channels), of
+
+
 def read_many(
     paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False
 ) -> np.ndarray:
-    """The images in `paths`, uint8 (n, size, size, channels); see `picture`.
+    """The images in `paths`, uint8 (n, size, size, channels); see `read_any`."""
+    return read_any(paths, size, channels, white, progress)[0]
 
-    Raises:
-        UserError: one cannot be read; the sentence names the first.
-    """
-    images = np.empty((len(paths), size, size, channels), np.uint8)
 
-    def put(row, block, _):
-        images[row : row + len(block)] = block
-
-    sources = [lambda path=path: [picture(path, channels, white)] for path in paths]
-    _, broken = read_all(sources, 1, size, channels, put, progress)
-    for number, why in broken.items():
-        raise UserError(f"The image {paths[number]} cannot be read: {why}.")
-    return images
+def read(path: str | Path, size: int, channels: int = 1, white: int | None = None) -> np.ndarray:
+    """One image as uint8 (size, size, channels), fitted into the square as `fit` does; errors as `read_any`."""
+    return read_any([path], size, channels, white)[0][0]
 
 
 def check_all(checks: Sequence[Callable]) -> dict[int, str]:
     """Call each of `checks` on all cores; `{index: reason}` of those that raise."""
 
-    def chunk(start):
-        found = {}
-        for number in range(start, min(start + CHUNK, len(checks))):
-            try:
-                checks[number]()
-            except Exception as error:
-                found[number] = reason(error)
-        return found
+    def one(check):
+        try:
+            check()
+        except Exception as error:
+            return reason(error)
+        return ""
 
-    parts = on_all_cores(chunk, range(0, len(checks), CHUNK), "checking images")
-    return {number: why for part in parts for number, why in part.items()}
+    reasons = on_all_cores(one, checks, "checking images")
+    return {number: why for number, why in enumerate(reasons) if why}
 
 
 def reason(error: Exception) -> str:
@@ -255,20 +286,18 @@ def reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
-def on_all_cores(work: Callable, items: Iterable, what: str, total: int = 0) -> list:
-    """`[work(item) for item in items]` on all cores; Pillow decodes outside the interpreter's lock.
-
-    With a `total` the results are counts, and a bar adds them up to it.
+def on_all_cores(work: Callable, items: Iterable, what: str, total: int = 0, progress: bool = True) -> list:
+    """`[work(item) for item in items]` on all cores: Pillow decodes outside the interpreter's lock. With a `total` a
+    bar counts up to it, by the results where these are numbers, else one by one.
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        with warnings.catch_warnings(), bar(None, what, total, shown=total > 0) as shown:
+        with warnings.catch_warnings(), bar(None, what, total, shown=progress and total > 0) as shown:
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files
             results = []
             for result in pool.map(work, items):
                 results.append(result)
-                if total:
-                    shown.update(result)
+                shown.update(result if isinstance(result, int) else 1)
             return results
     finally:
         pool.shutdown(cancel_futures=True)  # after an error: do not read the rest first

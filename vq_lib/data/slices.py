@@ -1,10 +1,12 @@
 """Slices: grey images of people, with what is known about each of them."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+
+from vq_lib.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = ("person", "position", "label", "split", "source")
@@ -44,6 +46,16 @@ class Slices:
     def __len__(self):
         return len(self.images)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of each image."""
+        return self.images.shape[1:]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """What is known about each slice: a row a slice, the columns person, position, label, split and source."""
+        return pd.DataFrame({name: getattr(self, name) for name in COLUMNS})
+
     def where(self, split: str) -> np.ndarray:
         """Indices of the slices of one split, in order: (n,) int64."""
         if split not in SPLITS:
@@ -57,25 +69,51 @@ class Slices:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """`{split: {"images": n, "people": m}}`, as `metrics.json` has it."""
-        return {
-            split: {"images": int(rows.size), "people": int(np.unique(self.person[rows]).size)}
-            for split in SPLITS
-            for rows in [self.where(split)]
-        }
+        people = self.table.groupby("split").person.agg(["size", "nunique"]).reindex(SPLITS, fill_value=0)
+        return {split: {"images": int(n), "people": int(m)} for split, n, m in people.itertuples()}
+
+    def conditions(self, wanted) -> tuple[tuple[str, ...], int, np.ndarray]:
+        """What a prior may know of each slice; see `conditions`."""
+        return conditions(wanted, self.label, self.position, self.where("train"))
+
+
+def conditions(wanted, label: np.ndarray, position: np.ndarray, train: np.ndarray):
+    """Labels and positions as numbers, for a prior.
+
+    Args:
+        wanted: the recipe's `prior.condition`: any of "label" and "position".
+        label, position: (N,), as in `Slices`.
+        train: indices of the training slices; what occurs only elsewhere is unknown to a prior.
+
+    Returns:
+        Names of the labels, number of positions, and int32 (N, 2): label, position, -1 for unknown.
+
+    Raises:
+        UserError: the training slices have no labels, or no positions.
+    """
+    labels: tuple[str, ...] = ()
+    count, condition = 0, np.full((len(label), 2), -1, np.int32)
+    if "label" in wanted:
+        labels = tuple(sorted(set(label[train].tolist()) - {""}))
+        if not labels:
+            raise UserError("prior.condition names 'label', but the slices have no labels: leave it out, or give a "
+                            "subjects.csv that has some.")  # fmt: skip
+        condition[:, 0] = pd.Index(labels).get_indexer(label)
+    if "position" in wanted:
+        count = int(position[train].max(initial=-1)) + 1
+        if not count:
+            raise UserError("prior.condition names 'position', but the slices' positions are not known: leave it out.")
+        condition[:, 1] = np.where(position < count, position, -1)
+    return labels, count, condition
 
 
 def write_table(slices: Slices, path: Path) -> None:
     """Write the table (not the images) as UTF-8 CSV."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*(getattr(slices, name).tolist() for name in COLUMNS), strict=True))
+    slices.table.to_csv(path, index=False, lineterminator="\r\n", encoding="utf-8")
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
     """The columns of a table written by `write_table`, as a dict of arrays."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = {name: np.array([row[name] for row in rows], dtype=str) for name in COLUMNS}
-    columns["position"] = columns["position"].astype(np.int64)
-    return columns
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    columns = {name: table[name].to_numpy(dtype=str) for name in COLUMNS}
+    return {**columns, "position": columns["position"].astype(np.int64)}

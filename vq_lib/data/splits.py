@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from vq_lib.data.slices import SPLITS
 from vq_lib.errors import UserError
@@ -11,7 +12,7 @@ FOLDS = 5  # of the demonstration
 
 
 def assign(
-    person: np.ndarray, label: np.ndarray, given: np.ndarray, shares: dict[str, float], seed: int = 0
+    person: np.ndarray, label: np.ndarray, split: np.ndarray, shares: dict[str, float], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, int]]:
     """The split of each slice: as the folders say, and where there is no folder for one, cut from the training people.
 
@@ -19,7 +20,7 @@ def assign(
     lowest quantiles over all labels are taken, so that each label gives its share.
 
     Args:
-        person, label, given: (N,) str; `given` is one of `SPLITS` or "".
+        person, label, split: (N,) str; `split` is one of `SPLITS`, or "" where no folder says.
         shares: `{"test": share, "validation": share}` of the training people, for splits that no folder gives.
         seed: decides the cut.
 
@@ -29,29 +30,34 @@ def assign(
     Raises:
         UserError: nothing is left to train on.
     """
-    split = np.where(given == "", "train", given).astype("U10")
+    missing = [name for name in ("test", "validation") if name not in split]
+    split = np.where(split == "", "train", split).astype("U10")
     pool = np.unique(person[split == "train"])
-    missing = [name for name in ("test", "validation") if name not in given]
     if len(pool) < len(missing) + 1:
         raise UserError(f"There are {len(pool)} people to train on, but one is needed for each of "
                         f"{', '.join(['train', *missing])}: the training slices are missing, or too few.")  # fmt: skip
     if not missing:
         return split, {}
     rng, quantile = np.random.default_rng(seed), np.zeros(len(pool))
-    first = np.unique(person, return_index=True)
-    labels = label[first[1][np.searchsorted(first[0], pool)]]
+    names, first = np.unique(person, return_index=True)
+    labels = label[first[np.searchsorted(names, pool)]]
     for name in np.unique(labels):
-        mine = np.flatnonzero(labels == name)
-        quantile[rng.permutation(mine)] = (np.arange(len(mine)) + 0.5) / len(mine)
+        alike = np.flatnonzero(labels == name)
+        quantile[rng.permutation(alike)] = (np.arange(len(alike)) + 0.5) / len(alike)
     queue = pool[np.lexsort((rng.random(len(pool)), quantile))]
     counts = {name: min(max(1, round(shares[name] * len(pool))), len(pool) - len(missing)) for name in missing}
-    start = 0
-    for name, count in counts.items():
-        split[np.isin(person, queue[start : start + count]) & (split == "train")] = name
-        start += count
-    if start >= len(pool):
+    if sum(counts.values()) >= len(pool):
         raise UserError(f"data.test and data.validation leave none of the {len(pool)} people to train on.")
+    for (name, count), end in zip(counts.items(), np.cumsum(list(counts.values())), strict=True):
+        split[np.isin(person, queue[end - count : end]) & (split == "train")] = name
     return split, counts
+
+
+def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
+    """People with slices in two splits: `{person: [splits]}`."""
+    pairs = pd.DataFrame({"person": person, "split": split}).drop_duplicates().query("person != ''")
+    several = pairs[pairs.duplicated("person", keep=False)]
+    return {who: sorted(where, key=SPLITS.index) for who, where in several.groupby("person")["split"]}
 
 
 def groups(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -81,28 +87,22 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, A
     order = rng.permutation(len(names))
     taken = np.cumsum(np.bincount(person)[order]) <= most
     rows = np.flatnonzero(np.isin(person, order[taken | (np.arange(len(order)) < 2)]))
-    person, label = person[rows], slices.label[rows]
-    vectors = unit(slices.thumbnails[rows][:, ::2, ::2])
+    person, label, vectors = person[rows], slices.label[rows], unit(slices.thumbnails[rows][:, ::2, ::2])
+    labelled, (kinds, counts) = label != "", np.unique(label[label != ""], return_counts=True)
     folds = {"slice": rng.permutation(len(rows)) % FOLDS, "person": rng.permutation(len(names))[person] % FOLDS}
-    nearest = {name: np.zeros(len(rows), np.int64) for name in folds}
-    best = {name: np.zeros(len(rows), np.float32) for name in folds}
-    for start in range(0, len(rows), 512):
-        part = slice(start, start + 512)
-        alike = vectors[part] @ vectors.T
-        for name, fold in folds.items():
-            others = np.where(fold[part, None] == fold, -2, alike)
-            nearest[name][part], best[name][part] = others.argmax(axis=1), others.max(axis=1)
-    labelled = label != ""
-    kinds, counts = np.unique(label[labelled], return_counts=True)
-    several = len(kinds) > 1
-    found: dict[str, dict[str, Any]] = {name: {
-        "same_label": float((label == label[index])[labelled].mean()) if several else None,
-        "same_person": float((person == person[index]).mean()),
-        "correlation": float(best[name].mean()),
-    } for name, index in nearest.items()}  # fmt: skip
-    if several:
-        found["constant"] = {"label": str(kinds[counts.argmax()]), "same_label": float(counts.max() / counts.sum())}
-    return found
+    scores: dict[str, dict[str, Any]] = {}
+    for name, fold in folds.items():
+        nearest, best = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
+        for start in range(0, len(rows), 512):
+            part = slice(start, start + 512)
+            alike = np.where(fold[part, None] == fold, -2, vectors[part] @ vectors.T)
+            nearest[part], best[part] = alike.argmax(axis=1), alike.max(axis=1)
+        same = float((label == label[nearest])[labelled].mean()) if len(kinds) > 1 else None
+        scores[name] = {"same_label": same, "same_person": float((person == person[nearest]).mean()),
+                        "correlation": float(best.mean())}  # fmt: skip
+    if len(kinds) > 1:
+        scores["constant"] = {"label": str(kinds[counts.argmax()]), "same_label": float(counts.max() / counts.sum())}
+    return scores
 
 
 def unit(images: np.ndarray) -> np.ndarray:
@@ -111,15 +111,3 @@ def unit(images: np.ndarray) -> np.ndarray:
     vectors -= vectors.mean(axis=1, keepdims=True)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)
-
-
-def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
-    """People with slices in two splits: `{person: [splits]}`."""
-    pairs = np.unique(np.stack([person, split]), axis=1) if len(person) else np.zeros((2, 0), str)
-    names, counts = np.unique(pairs[0], return_counts=True)
-    both = set(names[counts > 1].tolist()) - {""}
-    found: dict[str, list[str]] = {}
-    for who, where in pairs.T.tolist():
-        if who in both:
-            found.setdefault(who, []).append(where)
-    return {who: sorted(where, key=SPLITS.index) for who, where in found.items()}

@@ -1,45 +1,67 @@
 """A table of people: labels, age and sex joined to the slices, and the scans of one person brought together.
 
-`subjects.csv` beside the slices (or what `data.subjects` names) has a row a person or a scan. Known columns, whatever
-their case and spaces: an id (`case`, `id`, `scan`, `MRI ID`, `Image Data ID`, `file`, …), a person (`person`,
-`subject`, `PTID`, …), a label (`label`, `group`, `diagnosis`, …, or `CDR`), `age`, and `sex` (or `M/F`).
+`subjects.csv` beside the slices (or another of `TABLES`, or what `data.subjects` names) has a row a person or a scan.
+Known columns, whatever their case and spaces: an id (`case`, `id`, `scan`, `MRI ID`, `Image Data ID`, `file`, …), a
+person (`person`, `subject`, `PTID`, …), a label (`label`, `group`, `diagnosis`, …, or `CDR`), `age`, and `sex` (or
+`M/F`). Commas, semicolons or tabs; UTF-8, UTF-16 or Latin-1; Excel where openpyxl is installed.
 """
 
-import csv
 import functools
-import math
+import io
 import re
+import zipfile
 from pathlib import Path
 
+import pandas as pd
+
+from vq_lib.data import persons
 from vq_lib.data.folders import Listing, Row
 from vq_lib.errors import UserError
 
-PERSON = ("person", "subject", "subjectid", "patient", "patientid", "participantid", "ptid")
-IDS = ("case", "id", "scan", "scanid", "mriid", "imagedataid", "imageid", "file", "filename", "oasis1id", *PERSON)
-LABEL = ("label", "class", "diagnosis", "dx", "group", "researchgroup")
-SEX = ("sex", "gender", "mf")
+TABLES = ("subjects.csv", "participants.tsv", "oasis_cross-sectional.csv", "oasis_longitudinal.csv")
+PERSON = ["person", "subject", "subjectid", "patient", "patientid", "participant", "participantid", "ptid"]
+IDS = ["case", "id", "scan", "scanid", "mriid", "imagedataid", "imageid", "file", "filename", "oasis1id", *PERSON]
+LABEL = ["label", "class", "diagnosis", "dx", "group", "researchgroup"]
+SEX = ["sex", "gender", "mf"]
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows of the table, as dicts with plain column names.
+def read(path: Path) -> pd.DataFrame:
+    """The rows of the table as text, "" where empty, under plain column names (lower case, letters and digits).
 
     Raises:
         UserError: it is no readable table, or has no column that names anybody.
     """
+    excel = path.suffix.lower() in (".xlsx", ".xls", ".ods")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-            names = {name: re.sub(r"[^a-z0-9]", "", (name or "").lower()) for name in reader.fieldnames or []}
-            rows = [{names[k]: (v or "").strip() for k, v in row.items() if k in names} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The table of people {path} cannot be read: {error}.") from None
-    if not set(IDS) & set(names.values()):
+        if excel:
+            table = pd.read_excel(path, dtype=str, keep_default_na=False)
+        else:
+            text = _text(path.read_bytes())
+            separator = max(",;\t", key=text.partition("\n")[0].count)
+            table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+    except pd.errors.EmptyDataError:
+        table = pd.DataFrame()
+    except (OSError, ValueError, ImportError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
+        why = "save it as CSV" if excel else str(error).strip().rstrip(".")
+        raise UserError(f"The table of people {path} cannot be read: {why}.") from None
+    names = [str(name) for name in table.columns]
+    table.columns = pd.Index([re.sub(r"[^a-z0-9]", "", name.lower()) for name in names])
+    table = table.loc[:, ~table.columns.duplicated()].fillna("").apply(lambda column: column.str.strip())
+    if table.columns.intersection(IDS).empty:
         raise UserError(f"The table of people {path} has no column that names people, such as case, id or subject; "
-                        f"it has {', '.join(map(str, names)) or 'none'}.")  # fmt: skip
-    return rows
+                        f"it has {', '.join(names) or 'none'}.")  # fmt: skip
+    return table
 
 
-@functools.lru_cache(maxsize=4096)
+def _text(content):
+    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+@functools.lru_cache(maxsize=65536)
 def canonical(name: str) -> str:
     """One form for what tables write: `OAS1_0001_MR1`, `case_001`, `I218391` → `oas1_1_mr1`, `1`, `218391`."""
     name = name.strip().lower()
@@ -49,17 +71,17 @@ def canonical(name: str) -> str:
     return number[1] if number else name
 
 
-def label(row: dict[str, str], path: Path) -> str:
+def label(row: pd.Series | dict, path: Path) -> str:
     """The class that a row gives: its own, or from the clinical dementia rating, CDR: `dementia` above 0, `control` at
     0, `unrated` where it is empty or nan (OASIS-1's young people)."""
     own = next((row[name] for name in LABEL if row.get(name)), "")
     if own or "cdr" not in row:
         return own
     try:
-        rating = float(row["cdr"] or "nan")
+        rating = float(row["cdr"].replace(",", ".") or "nan")
     except ValueError:
         raise UserError(f"{path}: the CDR {row['cdr']!r} is no number.") from None
-    return "unrated" if math.isnan(rating) else "dementia" if rating > 0 else "control"
+    return "unrated" if rating != rating else "dementia" if rating > 0 else "control"
 
 
 def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str]], list[str], list[str]]:
@@ -71,35 +93,55 @@ def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str
     Returns:
         listing, people, names of people without a row, rows without slices.
     """
-    table: dict[int, dict[str, str]] = {}
-    owner: dict[str, int] = {}
-    for number, row in enumerate(read(path)):
-        for name in IDS:
-            if row.get(name):
-                key = canonical(row[name])
-                for form in (key, re.sub(r"_mr\d$", "", key)):
-                    owner.setdefault(form, number)
-        table[number] = row
-    rows: list[Row] = []
+    table = read(path)
+    ids = [name for name in IDS if name in table]
+    who = _first(table, PERSON)
+    for name in ids:  # OASIS-1's own table has no column of people, but ids that tell them
+        named = persons.people(table[name].tolist())
+        who = who.where(who != "", named.names if named.identity == "person" else "")
+    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.file.name) for row in listing.rows])
+    entries, matched = table.to_dict("records"), _match(table[ids], keys).tolist()
+    rows: list[Row] = list(listing.rows)
     people: dict[str, dict[str, str]] = {}
-    found: set[int] = set()
-    without: set[str] = set()
-    for slice_ in listing.rows:
-        keys = (slice_.scan, slice_.person, slice_.file.parts[-1], slice_.file.name)
-        mine = next((owner[key] for key in map(canonical, keys) if key in owner), None)
-        if mine is None:
-            without.add(slice_.person or slice_.file.name)
-            rows.append(slice_)
-            continue
-        found.add(mine)
-        row, person = table[mine], slice_.person
-        if listing.identity != "person":
-            person = next((row[name] for name in PERSON if row.get(name)), person)
-        rows.append(slice_._replace(person=person, label=slice_.label or label(row, path)))
-        about = {"age": row.get("age", ""), "sex": next((row[name][:1].upper() for name in SEX if row.get(name)), "")}
-        people.setdefault(person, {name: value for name, value in about.items() if value})
-    grouped = listing.identity == "person" or any(set(PERSON) & set(row) for row in table.values()) and not without
-    spare = [next(row[name] for name in IDS if row.get(name)) for number, row in table.items()
-             if number not in found and any(row.get(name) for name in IDS)]  # fmt: skip
-    listing = listing._replace(rows=rows, identity="person" if grouped else listing.identity)
-    return listing, people, sorted(without), spare
+    for number, entry in enumerate(matched):
+        if entry >= 0:
+            row, about = rows[number], entries[entry]
+            person = row.person if listing.identity == "person" else who[entry] or row.person
+            rows[number] = row._replace(person=person, label=row.label or label(about, path))
+            known = {"age": about.get("age", ""), "sex": next((about[n][:1].upper() for n in SEX if about.get(n)), "")}
+            people.setdefault(person, {name: value for name, value in known.items() if value})
+    without = {row.person or row.file.name for row, entry in zip(listing.rows, matched, strict=True) if entry < 0}
+    spare = _first(table[~table.index.isin(matched)], ids)
+    grouped = listing.identity == "person" or bool((who != "").all()) and not without
+    listing = Listing(rows, "person" if grouped else listing.identity)
+    return listing, people, sorted(without), spare[spare != ""].tolist()
+
+
+def _first(table, columns):
+    """For each row the first of some columns that says something, "" where none does."""
+    some = table.reindex(columns=columns).astype(object).replace("", None)
+    return some.bfill(axis=1).iloc[:, 0].fillna("")
+
+
+def _match(ids, keys):
+    """The row of the table that each slice belongs to, -1 where none: by equal names, else by `canonical` ones of which
+    there is one only (`sub-1` and `sub-01` are two), else by those without the scan's `_MR1`.
+    """
+    row = pd.Series(-1, index=keys.index)
+    for form in (str.lower, canonical, lambda name: re.sub(r"_mr\d$", "", canonical(name))):
+        names = [_forms(keys[key], form) for key in keys]
+        for column in ids:
+            rows = _forms(ids[column], form)
+            rows = pd.Series(rows.index, index=rows)[lambda some: ~some.index.duplicated() & (some.index != "")]
+            for name in names:
+                row = row.where(row >= 0, name.map(rows).fillna(-1).astype(int))
+    return row
+
+
+def _forms(names, form):
+    """Names in one form, "" where several that differ would have the same `canonical` one."""
+    plain = names.str.strip().str.lower()
+    if form is str.lower:
+        return plain
+    several = plain.groupby(plain.map(canonical)).transform("nunique") > 1
+    return plain.map(form).mask(several, "")

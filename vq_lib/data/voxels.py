@@ -1,4 +1,5 @@
-"""A volume as axial slices: nose up, the person's left on the left, one window of intensities for all of it."""
+"""NIfTI, FreeSurfer and Analyze files as pictures: slices of a volume, one window of levels for all of it, or the one
+slice that a file holds."""
 
 import gzip
 from collections.abc import Iterator
@@ -7,14 +8,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vq_lib.data import levels
+
 BYTES = 2**30  # the most that one volume may take
-WINDOW = (0.5, 99.5)  # percentiles that become black and white
 ORIENT = {1: (0, 2, 1), 2: (2, 0, 1)}  # Analyze's coronal and sagittal storage: which stored axis is x, y, z
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a slice is at right angles to
+LABELS = 64  # whole numbers, so few in all of a volume: labels
 
 
-def look(path: str, load: bool = False):
-    """Look at a volume's header; with `load`, return it as float32 (x, y, z), axes towards right, front and top, and
-    its voxel sizes in mm.
+def look(path: str, volume: int | None = None, load: bool = False):
+    """Look at a file's header; with `load`, return its levels and its voxel sizes in mm.
+
+    A volume is float32 (x, y, z), axes towards right, front and top. A single slice is (rows, columns) as it is stored,
+    of its own dtype.
+
+    Args:
+        volume: which one of a 4-D file, from 0.
 
     Raises:
         ValueError, OSError or what nibabel raises: it is broken, no single volume, or larger than `BYTES`.
@@ -24,56 +33,81 @@ def look(path: str, load: bool = False):
     if path.lower().endswith(("gz", "mgz")):
         _whole(path)  # nibabel stops reading before the checksum
     image: Any = nibabel.load(path)  # one of many classes; nibabel declares what they all have
-    shape = image.shape[:3]
-    if len(shape) != 3 or any(n != 1 for n in image.shape[3:]) or min(shape) < 8:
-        raise ValueError(f"it has the shape {'x'.join(map(str, image.shape))} and is no single volume")
+    shape = image.shape
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) == 4 and volume is None:
+        raise ValueError(f"it holds {shape[3]} volumes, not one: data.volume says which, from 0")
+    if len(shape) not in (2, 3, 4) or min(shape[:3]) < 8:
+        raise ValueError(f"it has the shape {'x'.join(map(str, image.shape))} and is no volume, nor a slice")
+    if (volume or 0) >= (shape[3] if len(shape) == 4 else 1):
+        raise ValueError(f"it holds {shape[3] if len(shape) == 4 else 1} volumes, and none of data.volume {volume}")
     kind = image.get_data_dtype()
-    if kind.kind not in "iuf" or np.prod(shape, dtype=float) * max(kind.itemsize, 4) > BYTES:
+    if kind.kind not in "iuf" or np.prod(shape[:3], dtype=float) * max(kind.itemsize, 4) > BYTES:
         raise ValueError(f"it has {'x'.join(map(str, shape))} voxels of {kind}: too many, or no levels")
     affine = image.affine
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+    if len(shape) > 2 and (
+        affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6
+    ):
         raise ValueError("its header has no usable orientation")
-    orient = image.header.structarr["orient"].item() if "orient" in image.header.structarr.dtype.names else b""
-    order = ORIENT.get(orient[0]) if orient else None
     if not load:
         return None
-    if order is None:
-        image, order = nibabel.as_closest_canonical(image), (0, 1, 2)
+    if len(shape) == 2:
+        return np.asarray(image.dataobj).reshape(shape), np.ones(2)
+    stored = image.dataobj[..., volume] if len(shape) == 4 else image.dataobj
+    voxels = np.asarray(stored, dtype=np.float32).reshape(shape[:3])
+    orient = image.header.structarr["orient"].item() if "orient" in image.header.structarr.dtype.names else b""
+    if orient and orient[0] in ORIENT:
+        order = ORIENT[orient[0]]
+        voxels = voxels.transpose(order)[::-1]  # Analyze begins on the right
+    else:
+        turn = nibabel.io_orientation(affine)
+        order, voxels = tuple(np.argsort(turn[:, 0])), nibabel.apply_orientation(voxels, turn)
     zooms = np.array(image.header.get_zooms()[:3])[list(order)]
-    voxels = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3]).transpose(order)
-    if order != (0, 1, 2):
-        voxels = voxels[::-1]  # Analyze begins on the right
     if not (np.isfinite(zooms).all() and zooms.min() > 0 and zooms.max() / zooms.min() < 20):
         raise ValueError(f"its voxels of {' x '.join(f'{zoom:g}' for zoom in zooms)} mm are none")
     return voxels, zooms
 
 
-def pictures(path: str, count: int, span: tuple[float, float]) -> Iterator[Image.Image]:
-    """`count` axial slices of a volume as square 8-bit Pillow images, evenly spaced over `span` of the brain's height.
+def pictures(
+    path: str, count: int | None = None, span: tuple[float, float] = (0.35, 0.75), plane: str = "axial",
+    volume: int | None = None, white: float | None = None,
+) -> Iterator[tuple[Image.Image, bool]]:  # fmt: skip
+    """The slices of a file as 8-bit Pillow images with square pixels, and whether they show labels.
 
-    Levels: the `WINDOW` of all voxels, its upper end taken over those above the lower one, becomes 0 to 255. The brain
-    reaches over the slices with at least a tenth of the largest slice's voxels above a quarter of the window.
+    A volume gives `count` slices of `plane`, evenly spaced over `span` of the brain's extent (from below, behind or the
+    left), levels as `levels.window` has them. Nose or crown is up, the person's left on the left, the nose on the
+    right. The brain reaches over the slices with at least a tenth of the largest slice's voxels above a quarter of the
+    window. A file of one slice gives that, as it is stored: 8-bit levels as they are, others up to `white`, or in a
+    window of their own.
+
+    Raises:
+        ValueError: `count` is None, for a single slice, and the file holds a volume.
     """
-    voxels, zooms = look(path, load=True)
-    if not np.isfinite(voxels).all():
-        raise ValueError("it holds voxels that are no numbers")
-    sample = voxels[:: max(1, voxels.shape[0] // 96), :: max(1, voxels.shape[1] // 96)]
-    low = np.percentile(sample, WINDOW[0])
-    bright = sample[sample > low]
-    high = np.percentile(bright, WINDOW[1]) if bright.size else low
-    if not high > low:
+    stored, zooms = look(path, volume, load=True)
+    labels = levels.is_label_map(stored, levels.FEW if stored.ndim == 2 else LABELS)
+    if stored.ndim == 2:
+        if stored.dtype != np.uint8:
+            stored = levels.to_white(stored, white) if white else levels.window(stored.astype(np.float32))
+        yield Image.fromarray(np.ascontiguousarray(stored)), labels
+        return
+    if count is None:
+        raise ValueError("it holds a volume, not a slice")
+    axis = PLANES[plane]
+    grey = np.moveaxis(levels.window(stored), axis, 2)
+    if not grey.any():
         raise ValueError("all its voxels have the same level")
-    area = (voxels > low + (high - low) / 4).sum(axis=(0, 1))
+    zooms = np.delete(zooms, axis)
+    area = (grey > 64).sum(axis=(0, 1))
     inside = np.flatnonzero(area >= max(1, area.max() / 10))
     bottom, top = inside[0], inside[-1]
-    heights = bottom + (top - bottom) * (np.linspace(*span, count) if count > 1 else np.mean(span))
-    side = (np.array(voxels.shape[:2]) * zooms[:2] / zooms[:2].min()).round().astype(int)
-    for plane in np.atleast_1d(heights).round().astype(int):
-        levels = np.clip((voxels[:, :, plane] - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
-        image = Image.fromarray(np.ascontiguousarray(levels[:, ::-1].T))
+    places = bottom + (top - bottom) * (np.linspace(*span, count) if count > 1 else np.mean(span))
+    side = (np.array(grey.shape[:2]) * zooms / zooms.min()).round().astype(int)
+    for place in np.atleast_1d(places).round().astype(int):
+        image = Image.fromarray(np.ascontiguousarray(grey[:, ::-1, place].T))
         if image.size != tuple(side):
             image = image.resize(tuple(side.tolist()), Image.Resampling.BILINEAR)
-        yield image
+        yield image, labels
 
 
 def _whole(path):

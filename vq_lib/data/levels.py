@@ -1,0 +1,86 @@
+"""What the levels of a file mean: which is background, which is white, and whether they are labels."""
+
+import numpy as np
+
+WINDOW = (0.5, 99.5)  # percentiles that become black and white
+COMMON = 0.25  # share of the border that has one level, if that is the background's
+FEW = 8  # two to so many levels: a segmentation, whatever its regions look like
+MOST = 128  # levels of a parcellation, in one slice or in all
+FLAT = 0.4  # share of the pixels that equal their neighbours: a parcellation (images: 0.02, in 16 levels 0.38)
+WHITE = 65535  # of 16-bit images, unless the recipe says otherwise
+DARK = (WHITE + 1) // 8  # 16-bit images that stay below hold fewer bits
+
+
+def to_white(levels: np.ndarray, white: float | None) -> np.ndarray:
+    """Levels as uint8, 0 to 255, so that `white` becomes 255: `level * 256 // (white + 1)` of whole numbers, so that 16
+    bits lose their lower eight, `level * 255 / white` of others. NaN at the border is background, see `window`."""
+    if levels.dtype.kind == "f":
+        levels = np.where(_outside(levels), 0, levels) * (255 / (white or WHITE)) + 0.5
+    else:
+        levels = levels.astype(np.int64) * 256 // (int(white or WHITE) + 1)
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+def too_dark(top: int, name: str) -> str:
+    """The sentence for 16-bit images whose levels reach `top` at most, an eighth of white."""
+    return (
+        f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out nearly black: "
+        f"set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} (or to {WHITE}, to read "
+        "them as they are)"
+    )
+
+
+def window(levels: np.ndarray) -> np.ndarray:
+    """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255.
+
+    Its upper end is taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and
+    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask.
+
+    Raises:
+        ValueError: there are infinite levels, or NaN and none of it at the border.
+    """
+    outside = _outside(levels)
+    values, counts = np.unique(_border(levels), return_counts=True, equal_nan=True)
+    common = values[counts.argmax()] if counts.max() >= COMMON * counts.sum() else np.nan
+    steps = tuple(slice(None, None, max(1, side // 96)) for side in levels.shape[: 2 * (levels.ndim > 2)])
+    sample = levels[steps][~outside[steps]]
+    others = sample[sample != common]
+    if others.size and common > np.percentile(others, WINDOW[0]):
+        outside, sample = outside | (levels == common), others
+    low = np.percentile(sample, WINDOW[0]) if sample.size else 0.0
+    if np.isnan(levels).any() and low > 0:
+        low = 0.0  # where NaN takes the place of a background of zero
+    bright = sample[sample > low]
+    high = np.percentile(bright, WINDOW[1]) if bright.size else low
+    if not high > low:
+        return np.zeros(levels.shape, np.uint8)
+    scaled = np.clip((np.where(outside, low, levels) - low) * (255 / (high - low)), 0, 255)
+    return scaled.round().astype(np.uint8)
+
+
+def _border(levels):
+    return np.concatenate([levels.take(end, axis).ravel() for axis in range(levels.ndim) for end in (0, -1)])
+
+
+def _outside(levels):
+    if np.isinf(levels).any() or (np.isnan(levels).any() and not np.isnan(_border(levels)).any()):
+        raise ValueError("it holds levels that are no numbers")
+    return np.isnan(levels)
+
+
+def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:
+    """Whether levels, 2-D or 3-D, are labels: whole numbers, at most `few` of them, or at most `most` in flat regions.
+
+    Flat: of the pixels that have neither the commonest level nor the highest (where an image may be saturated), the
+    share `FLAT` or more equal their neighbours along the first two axes.
+    """
+    row = levels[len(levels) // 2]
+    if (row != np.round(row)).any() or (levels.ndim == 2 and len(np.unique(row)) > 64):
+        return False
+    values, counts = np.unique(levels, return_counts=True)
+    if not 2 <= len(values) <= most or (values != np.round(values)).any():
+        return False
+    inner = levels[:-1, :-1]
+    chosen = (inner != values[counts.argmax()]) & (inner != values[-1])
+    flat = (inner == levels[1:, :-1]) & (inner == levels[:-1, 1:])
+    return len(values) <= few or bool(chosen.any() and flat[chosen].mean() >= FLAT)
