@@ -6,7 +6,7 @@ SET ?=
 ON ?= jax torch tensorflow
 .DEFAULT_GOAL := report
 .DELETE_ON_ERROR:
-.PHONY: report test test-backends bench lab readme .venv
+.PHONY: report publish test test-backends bench lab readme .venv
 
 # A misspelt variable (make report REPROT=mine) would pass unseen.
 KNOWN := PYTHON REPORT DATA SET ON
@@ -25,6 +25,10 @@ export VQ_SET = $(value SET)
 report: .venv/.whole
 	@$(BIN)/vq-lib report "$$VQ_REPORT" --data="$$VQ_DATA" --set="$$VQ_SET"
 
+# What 'make report' leaves in run/ is put in the place of the committed report.
+publish: .venv/.whole
+	@$(BIN)/vq-lib publish "$$VQ_REPORT"
+
 bench: .venv/.whole
 	@cd tests && ../$(BIN)/python -m bench
 
@@ -37,9 +41,10 @@ test: .venv/.tested
 # The library on each of Keras's backends, and the tiny recipe through Snakemake and papermill; at last one model on all
 # of them. JAX and PyTorch live in an environment of their own, which has no TensorFlow. The tests left out know no
 # backend, or are those of TFP. What 'make test' has just run on TensorFlow need not be run again: ON="jax torch".
-ELSEWHERE := architecture baselines bench cohort comparison conclusions data distribution environment figures files \
-	generation grain hostile_inputs html layouts leaks memorisation metrics notebooks published readme recipe reports slurm sweep
-LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) -k "(not test_pipeline or report_is_whole) and not every_recipe"
+ELSEWHERE := anatomy architecture baselines bench bits codecs codes cohort comparison data display duplicates environment \
+	files grain hostile_inputs html images intervals layouts leaks likelihood masks memorisation metrics_schema names \
+	notebooks plots published published_models readme realism recipe reports slurm sweep
+LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) -k "(not test_build or report_is_whole) and not every_recipe"
 
 test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python
 test-backends: .venv/.tested .venv-backends/.whole

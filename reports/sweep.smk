@@ -10,7 +10,7 @@ if not config:
 
 rule all:
     input:
-        expand("{point}/done", point=config["points"]),
+        [f"{point}/done" for point in config["points"]],
 
 
 rule point:

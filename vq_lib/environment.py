@@ -1,4 +1,5 @@
-"""What notebooks and commands need before anything else: packages that are new enough, and Keras started in silence.
+"""What notebooks and commands need before anything else: packages that are new enough, places that can be written, and
+Keras, started in silence and by its own defaults.
 
 Nothing but the standard library is imported here: this module must load where nothing is installed.
 """
@@ -10,14 +11,30 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import distributions, version
+from pathlib import Path
 
 from vq_lib.errors import UserError
 
 MINIMUM = {"keras": "3.10"}  # as pyproject.toml says; a test holds the two together
 # What the notebooks import, by the name to import, and the package that brings it.
-NEEDED = {"keras": "keras", "matplotlib": "matplotlib", "nibabel": "nibabel", "nilearn": "nilearn", "numpy": "numpy",
+NEEDED = {"filelock": "filelock", "jinja2": "jinja2", "keras": "keras", "latex2mathml": "latex2mathml",
+          "matplotlib": "matplotlib", "nibabel": "nibabel", "nilearn": "nilearn", "numpy": "numpy", "pandas": "pandas",
           "PIL": "pillow", "psutil": "psutil", "pydantic": "pydantic", "scipy": "scipy", "skimage": "scikit-image",
-          "tqdm": "tqdm", "yaml": "pyyaml"}  # fmt: skip
+          "sklearn": "scikit-learn", "tqdm": "tqdm", "yaml": "pyyaml"}  # fmt: skip
+BACKENDS = ("tensorflow", "jax", "torch")
+# Where what we use keeps files of its own, unless these variables say otherwise.
+PLACES = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config", "XDG_DATA_HOME": "~/.local/share",
+          "MPLCONFIGDIR": "~/.config/matplotlib", "IPYTHONDIR": "~/.ipython", "JUPYTER_CONFIG_DIR": "~/.jupyter",
+          "JUPYTER_DATA_DIR": "~/.local/share/jupyter"}  # fmt: skip
+SETTINGS = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # what fails in TensorFlow's C++ is raised in Python too; the rest is chatter
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # TensorFlow: the first notebook that is open leaves the next one memory
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX: the same
+    # float32 is float32: by default a GPU's products have ten bits of mantissa (TF32), too few for the differences of
+    # squares in SSIM and in the distances to the codes; what may be coarser is bfloat16 by the recipe's `precision`.
+    "NVIDIA_TF32_OVERRIDE": "0",  # cuBLAS and cuDNN
+    "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # JAX's own kernels
+}
 
 
 def ready() -> None:
@@ -36,22 +53,48 @@ def ready() -> None:
         raise UserError(f"{missing[0]} is not installed in {sys.prefix}: type 'make lab' in the repository, or "
                         "'pip install -c constraints.txt -e .' in this environment.")  # fmt: skip
     for package, least in MINIMUM.items():
-        found = version(package)
-        if _numbers(found) < _numbers(least):
-            raise UserError(f"{package} {found} is too old: vq_lib needs {least} or newer. Type "
+        installed = version(package)
+        if _numbers(installed) < _numbers(least):
+            raise UserError(f"{package} {installed} is too old: vq_lib needs {least} or newer. Type "
                             f"'pip install \"{package}>={least}\"', then restart the kernel.")  # fmt: skip
+    os.environ.update(places())
+
+
+def places(folder: str | Path | None = None) -> dict[str, str]:
+    """Of the variables in `PLACES` those that must be set, since what they say, or the home, cannot be written.
+
+    Args:
+        folder: where they then lead; None: a new temporary folder.
+    """
+    barred = {name for name, usual in PLACES.items() if not _writable(Path(os.environ.get(name) or usual).expanduser())}
+    folder = Path(folder or tempfile.mkdtemp(prefix="vq-lib-")) if barred else Path()
+    return {name: str(folder / name.lower()) for name in barred}
+
+
+def _writable(path):
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
 def backend() -> str:
-    """The backend that Keras would choose: by `KERAS_BACKEND`, its own settings file, or TensorFlow."""
+    """The backend that Keras shall have: `KERAS_BACKEND`, what `keras.json` names if it is installed, or TensorFlow.
+
+    Raises:
+        UserError: `KERAS_BACKEND` names what is not installed here.
+    """
     if named := os.environ.get("KERAS_BACKEND"):
+        if named in BACKENDS and importlib.util.find_spec(named) is None:
+            raise UserError(f"KERAS_BACKEND={named}, and {named} is not installed in {sys.prefix}: leave it out.")
         return named
     folder = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     try:
         with open(os.path.join(folder, "keras.json"), encoding="utf-8") as file:
-            return str(json.load(file)["backend"])
+            named = str(json.load(file)["backend"])
     except (OSError, ValueError, KeyError, TypeError):
-        return "tensorflow"
+        named = ""
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    return named if named in installed else (installed or ["tensorflow"])[0]
 
 
 def only_jax_shares(devices: int) -> None:
@@ -62,28 +105,19 @@ def only_jax_shares(devices: int) -> None:
     """
     if devices > 1 and (name := backend()) != "jax":
         # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
-        raise UserError(
-            f"'devices: {devices}' needs JAX and this is {name}: type KERAS_BACKEND=jax before the command, "
-            "or set devices=1."
-        )
+        raise UserError(f"'devices: {devices}' needs JAX and this is {name}: type KERAS_BACKEND=jax before the "
+                        "command, or set devices=1.")  # fmt: skip
 
 
 def start_keras():
     """Keras, imported and its device found while file descriptor 2 leads nowhere.
 
     TensorFlow's C++ writes a page of logs there on its way up, whatever its log level, and JupyterLab shows it in red.
-    An error in Python is still raised, and what C++ logs as an error later is still seen. A GPU's memory is taken as it
-    is needed: by their own defaults, the first notebook that is open would leave the next one none. And float32 is
-    float32 there: by default a GPU's products have ten bits of mantissa (TF32), too few for the differences of squares
-    in SSIM and in the distances to the codes; what may be coarser is bfloat16 by the recipe's `precision`.
+    An error in Python is still raised. Of `~/.keras/keras.json` only an installed `backend` counts: images are channels
+    last and float32 here, whatever another tutorial has set.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it logs later heeds this
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # TensorFlow
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX
-    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # cuBLAS and cuDNN
-    os.environ.setdefault(
-        "JAX_DEFAULT_MATMUL_PRECISION", "highest"
-    )  # JAX's own kernels; of bfloat16 this changes nothing
+    for name, value in {**SETTINGS, "KERAS_BACKEND": backend()}.items():
+        os.environ.setdefault(name, value)
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -91,6 +125,9 @@ def start_keras():
             os.dup2(nowhere.fileno(), 2)
         import keras
 
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
         keras.ops.zeros(1)
     finally:
         os.dup2(kept, 2)

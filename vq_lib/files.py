@@ -1,29 +1,23 @@
 """Files that are either whole or absent, and a lock that dies with its holder."""
 
 import contextlib
-import csv
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
 import socket
-import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import psutil
+import yaml
 
-from vq_lib.errors import UserError
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
+from vq_lib.errors import SHORT, UserError
 
 # Part of temporary names: on a file system that machines share, each can tell of its own processes alone which live.
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -34,7 +28,7 @@ def _left(path: Path, alone: bool = False) -> Iterator[Path]:
 
     `alone`: a lock says that no other process writes there, on no machine: all that lies there was left.
     """
-    for left in path.parent.glob(f".{path.name}.*.tmp*"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         host, pid = left.name.removeprefix(f".{path.name}.").split(".")[:2]
         if alone or (host == HOST and pid.isdigit() and not psutil.pid_exists(int(pid))):
             yield left
@@ -91,23 +85,23 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
-            try:
-                os.replace(path, replaced / path.name)
-            except PermissionError as error:  # Windows: a file of it is open, perhaps mapped into a notebook's memory
-                replaced.rmdir()
-                raise UserError(f"{path} cannot be replaced ({error.strerror}): restart the notebook's kernel, or "
-                                "close what else uses it, and try again.") from None  # fmt: skip
-            try:
-                os.replace(temporary, path)
-            except BaseException:  # a stopped cell or job too: what is put back now need not be looked for later
-                os.replace(replaced / path.name, path)
-                replaced.rmdir()
-                raise
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
+        if not path.exists():
             os.replace(temporary, path)
+            return
+        replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
+        try:
+            os.replace(path, replaced / path.name)
+        except PermissionError as error:  # Windows: a file of it is open, perhaps mapped into a notebook's memory
+            replaced.rmdir()
+            raise UserError(f"{path} cannot be replaced ({error.strerror}): restart the notebook's kernel, or close "
+                            "what else uses it, and try again.") from None  # fmt: skip
+        try:
+            os.replace(temporary, path)
+        except BaseException:  # a stopped cell or job too: what is put back now need not be looked for later
+            os.replace(replaced / path.name, path)
+            replaced.rmdir()
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -131,54 +125,33 @@ def read_json(path: str | Path, made_by: str) -> Any:
         raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
 
 
-def made_for(metrics: str | Path) -> str:
-    """The name of the report that a `metrics.json` was written for; "" where the file is missing or broken."""
+class Loader(yaml.SafeLoader):
+    """YAML without objects, in which a key that is given twice is a mistake and not the loss of the first."""
+
+    def construct_mapping(self, node, deep=False):
+        """As SafeLoader does, after a look at the keys."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for number, key in enumerate(keys) if key in keys[:number]]:
+            problem = f"the key {SHORT.repr(twice[0])} is given twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds; `UserError`, with the line, where it is missing or is no YAML."""
     try:
-        return str(json.loads(Path(metrics).read_text(encoding="utf-8"))["report"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
-
-
-def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Write a table as CSV, whole or not at all; floats with six digits."""
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
-
-
-def read_columns(path: str | Path, made_by: str) -> dict[str, list[float]]:
-    """The columns of a CSV of numbers: `{name: list of floats}`.
-
-    Raises:
-        UserError: the file is missing, broken or empty; the sentence names what makes it.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0]}
-    except (OSError, IndexError, ValueError, KeyError, TypeError, csv.Error):
-        raise UserError(f"{path} is missing or broken: {made_by} makes it.") from None
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}: copy one, for example from reports/demo/.") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        place, reason = f", line {mark.line + 1}," if mark else "", problem or str(error).splitlines()[0]
+        raise UserError(f"{path}{place} cannot be read as YAML ({reason}).") from None
 
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON-able value, independent of the order of its keys; 64 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _try_lock(handle):
-    try:
-        if sys.platform == "win32":
-            handle.seek(0)
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return False
-        raise UserError(f"{Path(handle.name).parent} lies on a file system that cannot lock files ({error.strerror}): "
-                        "move the report to another.") from None  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -190,10 +163,17 @@ def lock(path: str | Path, busy: str, patience: float = 0.0) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    give_up = time.monotonic() + patience
-    with open(path, "a+b") as handle:
-        while not _try_lock(handle):
-            if time.monotonic() >= give_up:
-                raise UserError(busy)
-            time.sleep(0.2)
+    held = filelock.FileLock(path, timeout=patience, poll_interval=0.2)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        raise UserError(busy) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        raise UserError(f"{path.parent} lies on a file system that cannot lock files ({error.strerror}): move the "
+                        "report to another.") from None  # fmt: skip
+    try:
         yield
+    finally:
+        held.release()

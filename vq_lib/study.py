@@ -2,11 +2,22 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from vq_lib import files
 from vq_lib import recipe as recipes
 from vq_lib.errors import UserError, nearest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+STAGES = {
+    "data": "01_data_exploration",
+    "vqvae": "02_vqvae_training",
+    "prior": "03_pixelcnn_prior",
+    "evaluation": "04_evaluation",
+    "appendix": "05_closer_look",
+}
 
 
 def report_folder(report: str | Path) -> Path:
@@ -19,15 +30,14 @@ def report_folder(report: str | Path) -> Path:
         raise UserError("The report has no name: give one such as 'demo', or a folder that holds a recipe.yaml.")
     if len(str(report)) > 1000 or "\0" in str(report):  # the operating system would complain
         raise UserError("The report's name must be a name such as 'demo', or a folder that holds a recipe.yaml.")
-    places = [Path(os.path.expanduser(report)), Path("reports") / report, REPOSITORY / "reports" / report]
-    for place in places:
+    for place in (Path(os.path.expanduser(report)), Path("reports") / report, REPOSITORY / "reports" / report):
         if (place / "recipe.yaml").is_file():
             return place.resolve()
     names = [path.parent.name for path in sorted((REPOSITORY / "reports").glob("*/recipe.yaml"))]
-    raise UserError(
-        f"There is no report {str(report)!r}: neither it nor reports/{report} holds a recipe.yaml."
-        f"{nearest(report, names) or ' There are: ' + ', '.join(names) + '.'}"
-    )
+    known = f" There are: {', '.join(names)}." if names else " vq_lib is installed here without its repository, in " \
+        "which the reports lie: clone it, or name a folder that holds a recipe.yaml."  # fmt: skip
+    raise UserError(f"There is no report {str(report)!r}: neither it nor reports/{report} holds a recipe.yaml."
+                    f"{nearest(report, names) or known}")  # fmt: skip
 
 
 class Study:
@@ -49,8 +59,8 @@ class Study:
 
         self.slices = self.run / "slices"  # the decoded images: images.npy, slices.csv, slices.json
         self.vqvae = self.run / "vqvae"  # model.keras, codes.npz, history.csv, summary.json, checkpoint/
-        self.prior = self.run / "prior"  # the same for the prior
-        self.evaluation = self.run / "evaluation"  # samples.npz, scores.csv
+        self.prior = self.run / "prior"  # a folder a prior, `prior/gated`, with the same
+        self.evaluation = self.run / "evaluation"  # what notebooks 04 and 05 measured: .npz, .json, .csv
         self.notebooks = self.run / "notebooks"  # executed notebooks
         self.figures = self.run / "figures"
         self.metrics = self.run / "metrics.json"
@@ -58,3 +68,34 @@ class Study:
 
         self.published = self.folder  # where report.html, metrics.json and figures/ end up
         self.models = self.folder / "models"  # and vqvae.keras and prior.keras
+
+    @property
+    def main_prior(self) -> Path | None:
+        """The folder of the prior that samples are drawn from; None where the recipe has none."""
+        return self.prior / self.recipe.prior.name if self.recipe.prior else None
+
+    def save(self, name: str, **arrays: Any) -> None:
+        """Keep arrays as `run/evaluation/<name>.npz`, whole or not at all."""
+        with files.whole_file(self.evaluation / f"{name}.npz") as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+    def saved(self, name: str) -> dict[str, np.ndarray]:
+        """What `save` has kept under this name.
+
+        Raises:
+            UserError: there is nothing, or it is broken.
+        """
+        path = self.evaluation / f"{name}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except Exception:  # NumPy and zipfile raise a dozen kinds for broken files
+            raise UserError(f"{path} is missing or broken: run notebook {STAGES['evaluation']} first.") from None
+
+    def record(self, name: str, values: dict[str, Any]) -> None:
+        """Keep numbers and names as `run/evaluation/<name>.json`, whole or not at all."""
+        files.write_json(self.evaluation / f"{name}.json", values)
+
+    def recorded(self, name: str) -> dict[str, Any]:
+        """What `record` has kept under this name; `UserError` where there is nothing, or it is broken."""
+        return files.read_json(self.evaluation / f"{name}.json", f"notebook {STAGES['evaluation']}")

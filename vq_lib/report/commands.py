@@ -1,192 +1,160 @@
 """What `vq-lib reconstruct`, `generate` and `score` do: use trained models on files, without training or a notebook."""
 
 import contextlib
-import os
-import re
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from vq_lib import files
-from vq_lib import plots as figures
-from vq_lib.data import folders, reading
+from vq_lib.data import folders, persons, reading
 from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
+from vq_lib.recipe import Data
+from vq_lib.report import metrics
+from vq_lib.scores import codes as code_scores
+from vq_lib.scores import images as image_scores
 from vq_lib.study import Study
 
 RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
-
-
-def _keras():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a command says what went wrong in a sentence of its own
-    return start_keras()
-
-
-def _model(path, kind):
-    """A saved model of ours of the given kind: "VQ-VAE" or "prior"."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no model file {path}.")
-    _keras()
-    from vq_lib.models import loading
-
-    return loading.load(path, kind)
+LABELS = {"ssim": ("SSIM", 4), "ssim_foreground": ("foreground SSIM", 4), "psnr": ("PSNR (dB)", 2)}
 
 
 def _models(args, prior=False):
-    """The VQ-VAE, and the prior where it is asked for, that `--report` or `--model` and `--prior` name."""
-    if args.model:
-        return _model(args.model, "VQ-VAE"), _model(args.prior, "prior") if prior else None
-    study, kinds = Study(args.report), ("VQ-VAE", "prior") if prior else ("VQ-VAE",)
-    # Models that were just trained come before the published ones of the same report, but both or neither.
-    places = {
-        study.run: [study.vqvae / "model.keras", study.prior / "model.keras"][: len(kinds)],
-        study.published: [study.models / "vqvae.keras", study.models / "prior.keras"][: len(kinds)],
-    }
-    for folder, paths in places.items():
-        if all(map(Path.is_file, paths)) and (folder == study.published or not prior or _belong_together(study)):
-            break
-    else:
-        kind = kinds[-1] if any(paths[0].is_file() for paths in places.values()) else kinds[0]
-        raise UserError(
-            f"The report {study.name!r} has no trained {kind} yet: run 'make report REPORT={study.name}' first."
-        )
-    other = files.made_for(folder / "metrics.json")
-    if other not in ("", study.name):
-        raise UserError(
-            f"The models in {study.folder} are those of the report {other!r}: 'make report REPORT={study.name}' "
-            "makes its own."
-        )
-    found = [_model(path, kind) for path, kind in zip(paths, kinds, strict=True)]
-    return found if prior else (found[0], None)
+    """The VQ-VAE, the prior (None where it is not asked for), and how their images were read, a recipe's `data`."""
+    kinds = ("VQ-VAE", "prior") if prior else ("VQ-VAE",)
+    study = None if args.model else _as_built(args.report)
+    if study and prior and study.recipe.prior is None:
+        raise UserError(f"The report {study.name!r} has no prior, which draws the codes of new images: give its recipe "
+                        "a section prior:, as reports/demo has, and build it again.")  # fmt: skip
+    start_keras()
+    paths = _trained(study, prior) if study else [Path(args.model), *([Path(args.prior)] if prior else [])]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"There is no model file {path}.")
+    from vq_lib.models import saved
+
+    models = [saved.load(path, kind) for path, kind in zip(paths, kinds, strict=True)]
+    return models[0], models[1] if prior else None, study.recipe.data if study else Data.model_validate({})
 
 
-def _belong_together(study):
-    """Whether the prior in `run/` was trained on the codes of the VQ-VAE there: not so while a report is built anew."""
-    with contextlib.suppress(UserError, KeyError, TypeError):
-        vqvae, prior = (files.read_json(stage / "summary.json", "a notebook") for stage in (study.vqvae, study.prior))
-        return prior["vqvae"] == vqvae["key"]
-    return False
-
-
-def _read(args, paths, model):
-    """The images, uint8 (N, H, W, C), brought to the size, the colours and the levels that the model was trained on."""
-    size, _, channels = model.settings["image_shape"]
-    white = args.white or (None if args.model else _trained_with(args.report).data.white)
-    return reading.read_many(paths, size, channels, white, progress=sys.stderr.isatty())
-
-
-def _trained_with(report):
-    """The recipe of a report, with the settings that its last building put in their place (`--set`)."""
-    study, overrides = Study(report), ""
+def _as_built(report):
+    """A report with the settings that its last building put in the place of its recipe's (`--set`)."""
+    study = Study(report)
     for path in (study.metrics, study.published / "metrics.json"):
-        with contextlib.suppress(UserError, KeyError, TypeError):
-            overrides = str(files.read_json(path, "a report")["provenance"]["overrides"])
-            break
-    return Study(report, overrides=overrides).recipe
+        with contextlib.suppress(UserError):
+            return Study(report, overrides=metrics.read(path).provenance.overrides)
+    return study
 
 
-def _quality(args, paths, model, people):
-    """The reconstructions, `{score: (N,)}`, and their summary as `metrics.json` has it."""
-    from vq_lib.scores import metrics
+def _trained(study, prior):
+    """Paths of the VQ-VAE and, where asked for, of the prior of its codes: those that were just trained, or else those
+    that the report has published.
+    """
+    from vq_lib.training.finished import prior_identity, summary_of
 
-    images = _read(args, paths, model)
-    codes = model.encode(images)
-    outputs = model.decode(codes)
-    scores = metrics.scores(images, outputs)
-    size = model.quantizer.codes
-    foreground = codes[metrics.foreground_cells(images, model.grid)]
-    summary = {
-        **{name: metrics.interval(values, people) for name, values in scores.items() if not np.isnan(values).all()},
-        "codebook_usage": metrics.usage(codes, size),
-        "perplexity": metrics.perplexity(codes, size),
-        **({"perplexity_foreground": metrics.perplexity(foreground, size)} if foreground.size else {}),
-        "bits_per_pixel": float(np.log2(size) * np.prod(model.grid) / np.prod(images.shape[1:3])),
-        "parameters": model.parameter_counts,
-    }
-    return outputs, scores, summary
-
-
-def _images_in(folder):
-    """The image files in a folder, at any depth, masks left out."""
-    files = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES)]
-    paths = [Path(file.path) for file in files if not folders.is_mask(file)]
-    if not paths:
-        masks = " but masks" if files else ""
-        raise UserError(f"{folder} holds no images{masks} ({', '.join(folders.IMAGES)}).")
-    if len(paths) < len(files):
-        print(f"{len(files) - len(paths)} files are masks by their names and were left out")
+    vqvae, own = summary_of(study.vqvae), summary_of(study.main_prior) if prior else None
+    # While a report is built anew, the prior there may still be that of another VQ-VAE.
+    if vqvae and (not prior or own and own["recipe"] == prior_identity(study, study.recipe.prior.name, vqvae["key"])):
+        return [study.vqvae / "model.keras", *([study.main_prior / "model.keras"] if prior else [])]
+    paths = [study.models / "vqvae.keras", *([study.models / "prior.keras"] if prior else [])]
+    build = f"'make report REPORT={study.name}'"
+    if missing := [path for path in paths if not path.is_file()]:
+        trained = vqvae and missing == paths[1:]
+        raise UserError(f"The report {study.name!r} has no trained {'prior' if trained else paths[0].stem} yet: run "
+                        f"{build} first.")  # fmt: skip
+    path = study.published / "metrics.json"
+    if path.exists() and not metrics.fits(study.recipe, metrics.read(path).provenance):
+        raise UserError(f"The models in {study.models} were made with other settings than the recipe beside them has "
+                        f"now: {build} makes its own.")  # fmt: skip
     return paths
 
 
-def _people(paths):
-    """Whose each image is: what stands before `_slice_K` in its name, or the whole path; (N,) str."""
-    return np.array([re.sub(r"_slice_\d+.*$", "", path.name) if "_slice_" in path.name else path.as_posix()
-                     for path in paths])  # fmt: skip
+def _read(args, paths, model, data):
+    """The slices in files, uint8 (n, H, W, C), as the model was trained on them; and which path each is from."""
+    height, _, channels = model.settings["image_shape"]
+    return reading.read_any(paths, height, channels, args.white or data.white, progress=sys.stderr.isatty(),
+                            count=data.slices, span=data.range, plane=data.plane, volume=data.volume)  # fmt: skip
+
+
+def _images_in(folder):
+    """The images and volumes in a folder, at any depth; masks and reconstructions are left out."""
+    found = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
+    own = [file for file in found if not file.name.endswith(RECONSTRUCTION)]
+    kept = [Path(file.path) for file in own if not folders.is_mask(file)]
+    if not kept:
+        but = " but masks" if own else " but reconstructions" if found else ""
+        raise UserError(f"{folder} holds no images{but} ({', '.join(folders.IMAGES + folders.VOLUMES)}).")
+    for count, what in ((len(found) - len(own), "are reconstructions"), (len(own) - len(kept), "are masks")):
+        if count:
+            print(f"{count} files {what} by their names and were left out")
+    return kept
+
+
+def _quality(args, names, paths):
+    """Reconstructions of the slices in `paths`, their scores in a frame, whose they are, and the summary."""
+    model, _, data = _models(args)
+    images, of = _read(args, paths, model, data)
+    codes, size = model.encode(images), model.quantizer.num_embeddings
+    outputs = model.decode(codes)
+    people = persons.of(names)
+    known = all(people)
+    groups = np.array(people)[of] if known else np.arange(len(images))
+    scores = image_scores.scores(images, outputs)
+    summary = {
+        **image_scores.summary(scores, groups), **code_scores.summary(codes, images, size),
+        "bits_per_pixel": float(np.log2(size) * np.prod(model.grid) / np.prod(images.shape[1:3])),
+        "parameters": model.parameter_counts,
+    }  # fmt: skip
+    return outputs, pd.DataFrame(scores).assign(of=of), len(set(people)) if known else None, summary
 
 
 def reconstruct(args: Namespace) -> None:
     """Write `<name>.reconstruction.png` of each image into `--out`, those of a folder with their sub-folders, and print
-    their scores."""
-    found, out = [], Path(args.out)  # each image and what it is named from
+    their scores; of a volume, of each slice.
+    """
+    found: list[tuple[Path, Path]] = []  # each image, and the folder that it is named from
     for path in map(Path, args.images):
-        if path.is_dir():  # an earlier run may have written there
-            found += [(image, path) for image in _images_in(path) if not image.name.endswith(RECONSTRUCTION)]
-        elif path.is_file():
-            found.append((path, path.parent))
-        else:
+        if not path.exists():
             raise UserError(f"There is no image {path}.")
-    if not found:
-        raise UserError(f"{args.images[0]} holds no images but reconstructions.")
-    paths, inside = [path for path, _ in found], [path.relative_to(folder) for path, folder in found]
-    names = [path.with_name(f"{path.stem}{RECONSTRUCTION}") for path in inside]
-    if len(set(names)) < len(names):
+        found += [(image, path) for image in _images_in(path)] if path.is_dir() else [(path, path.parent)]
+    paths, names = [path for path, _ in found], [path.relative_to(folder).as_posix() for path, folder in found]
+    targets = [Path(name).with_suffix("").as_posix() for name in names]
+    if len(set(targets)) < len(targets):
         raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
-    model, _ = _models(args)
-    outputs, scores, summary = _quality(args, paths, model, _people(inside))
-    for name, image in zip(names, outputs, strict=True):
-        _save(out / name, image)
-    rows = [
-        (
-            path.as_posix(),
-            *(f"{scores[key][i]:.{digits}f}" for key, digits in (("ssim", 4), ("ssim_foreground", 4), ("psnr", 2))),
-        )
-        for i, path in enumerate(inside)
-    ]
-    print(figures.table(("image", "SSIM", "foreground SSIM", "PSNR (dB)"), rows).text)
-    print(f"{len(paths)} reconstructions written to {out}")
-    _json(args.json, summary)
+    outputs, scores, _, summary = _quality(args, names, paths)
+    of, place = scores["of"], scores.groupby("of").cumcount() + 1
+    number = np.where(of.duplicated(keep=False), place.map(".{:02d}".format), "").astype(object)
+    for image, source, which in zip(outputs, of, number, strict=True):
+        _save(Path(args.out) / f"{targets[source]}{which}{RECONSTRUCTION}", image)
+    shown = pd.DataFrame({"image": np.array(names)[of] + number})
+    for key, (label, digits) in LABELS.items():
+        shown[label] = scores[key].map(f"{{:.{digits}f}}".format)
+    print(shown.to_string(index=False))
+    print(f"{len(outputs)} reconstructions written to {args.out}")
+    if args.json:
+        files.write_json(args.json, summary)
 
 
 def score(args: Namespace) -> None:
-    """Print SSIM, foreground SSIM and PSNR over a folder; `case_NNN_slice_K` names tell the people apart."""
+    """Print SSIM, foreground SSIM and PSNR over a folder, with intervals over the people that its names tell apart."""
     folder = Path(args.folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
     paths = _images_in(folder)
-    people = _people(paths)
-    model, _ = _models(args)
-    _, _, summary = _quality(args, paths, model, people)
-    rows = [
-        (label, *(f"{summary[key][part]:.{digits}f}" for part in ("mean", "low", "high")))
-        for key, label, digits in (
-            ("ssim", "SSIM", 4),
-            ("ssim_foreground", "foreground SSIM", 4),
-            ("psnr", "PSNR (dB)", 2),
-        )
-        if key in summary
-    ]
-    count = np.unique(people).size
-    print(
-        figures.table(
-            ("", "mean", "low", "high"), rows, f"{len(paths)} images of {count} people, 95% interval over people"
-        ).text
-    )
+    outputs, _, people, summary = _quality(args, [path.relative_to(folder).as_posix() for path in paths], paths)
+    parts = ("mean", "low", "high")
+    rows = {label: ["–" if summary[key][part] is None else f"{summary[key][part]:.{digits}f}" for part in parts]
+            for key, (label, digits) in LABELS.items() if key in summary}  # fmt: skip
+    who = f"of {people} people, 95% interval over people" if people else "95% interval over images (people unknown)"
+    print(f"{len(outputs)} images{'' if people else ','} {who}")
+    print(pd.DataFrame.from_dict(rows, orient="index", columns=parts).to_string())
     print(f"codes used {100 * summary['codebook_usage']:.1f}%, perplexity {summary['perplexity']:.1f}")
-    _json(args.json, summary)
+    if args.json:
+        files.write_json(args.json, summary)
 
 
 def generate(args: Namespace) -> None:
@@ -195,20 +163,18 @@ def generate(args: Namespace) -> None:
     Image.init()
     if out.suffix.lower() not in folders.IMAGES:
         raise UserError(f"--out {out} must end in one of {', '.join(folders.IMAGES)}.")
-    model, prior = _models(args, prior=True)
-    if prior.grid != model.grid or prior.codes != model.quantizer.codes:
-        raise UserError(
-            f"The prior draws {prior.grid[0]}x{prior.grid[1]} grids of {prior.codes} codes, but the VQ-VAE reads "
-            f"{model.grid[0]}x{model.grid[1]} grids of {model.quantizer.codes}: they do not belong together."
-        )
+    model, prior, data = _models(args, prior=True)
+    has, wants = ((model.quantizer.num_embeddings, *model.grid), (prior.codes, *prior.grid))
+    if has != wants:
+        of = "{1}x{2} grids of {0} codes".format
+        raise UserError(f"The prior draws {of(*wants)}, but the VQ-VAE reads {of(*has)}: they do not belong together.")
     from vq_lib.models import sampling
 
-    options = {
-        "seed": args.seed, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
-        "condition": _condition(prior, args),
-    }  # fmt: skip
+    options = {"seed": args.seed, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
+               "condition": _condition(prior, args)}  # fmt: skip
     if args.complete:
-        known = model.encode(_read(args, [args.complete], model))[0]
+        images = _read(args, [args.complete], model, data)[0]
+        known = model.encode(images[len(images) // 2][None])[0]
         given = np.where(_mask(args.mask or "lower", model.grid), sampling.FREE, known)
         codes = sampling.complete(prior, given, args.n, **options)
     else:
@@ -223,24 +189,23 @@ def generate(args: Namespace) -> None:
 
 
 def _condition(prior, args):
-    """Label and slice position of each image, int (n, 2): as asked for, else drawn evenly; -1 where not conditioned."""
-    asked = []
-    for option, value, known, what in (
+    """Label and slice position of each image, int (n, 2): as asked for, else drawn evenly, that of image i whatever n
+    is; -1 where not conditioned.
+    """
+    columns = []
+    for number, (option, value, known, what) in enumerate((
         ("--label", args.label, prior.labels, "labels"),
         ("--position", args.position, tuple(range(prior.slices)), "slice positions"),
-    ):
+    )):  # fmt: skip
         if value is not None and not known:
             raise UserError(f"{option} {value} means nothing to this prior: it was not trained with {what}.")
         if value is not None and value not in known:
-            if what == "labels":
-                names = f"{nearest(value, known)} It knows {', '.join(prior.labels)}."
-            else:
-                names = f" It knows 0 to {len(known) - 1}."
+            names = f"{nearest(value, known)} It knows {', '.join(known)}." if what == "labels" else \
+                f" It knows 0 to {len(known) - 1}."  # fmt: skip
             raise UserError(f"{option} {value} is unknown to this prior.{names}")
-        asked.append(-1 if value is None else known.index(value))
-    rng, counts = np.random.default_rng(args.seed), (len(prior.labels), prior.slices)
-    drawn = np.stack([rng.integers(0, max(count, 1), args.n) for count in counts], axis=1)
-    return np.where(np.array(counts) == 0, -1, np.where(np.array(asked) < 0, drawn, asked))
+        drawn = np.random.default_rng([args.seed, number]).integers(0, max(len(known), 1), args.n)
+        columns.append(np.full(args.n, known.index(value)) if value is not None else drawn if known else drawn - 1)
+    return np.stack(columns, axis=1)
 
 
 def _mask(name, grid):
@@ -266,16 +231,5 @@ def _mask(name, grid):
 
 def _save(path, image):
     pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    try:
-        with files.whole_file(path) as temporary:
-            Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(temporary)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
-
-
-def _json(path, summary):
-    if path:
-        try:
-            files.write_json(path, summary)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
+    with files.whole_file(path) as temporary:
+        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(temporary)

@@ -11,15 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from vq_lib import environment
 from vq_lib.errors import UserError
 from vq_lib.files import lock, whole_file
 from vq_lib.report import provenance
-from vq_lib.report.pipeline import STAGES, fail, read_plan
+from vq_lib.report.pipeline import fail, line, read_plan, source
 from vq_lib.report.processes import end_with_starter
 
 
-def execute(source: Path, target: Path, parameters: dict[str, Any], recipe_sha256: str) -> float:
-    """Run the notebook `source` with `parameters` and write it to `target` once it is whole.
+def execute(notebook: Any, target: Path, parameters: dict[str, Any], recipe_sha256: str) -> float:
+    """Run `notebook` with `parameters` in the folder above that of `target`, and write it there once it is whole.
 
     Its standard output appears here as it comes. A notebook that fails is left as `<name>.failed.ipynb`.
 
@@ -33,53 +34,35 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], recipe_sha25
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # its one warning here is the next line's error
-    unknown = sorted(set(parameters) - set(papermill.inspect_notebook(_literal(source))))
-    if unknown:
-        raise UserError(f"{source} has no parameter '{unknown[0]}' in its cell tagged 'parameters'.")
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its one warning here is an error below
     failed = target.with_suffix(".failed.ipynb")
     started = time.monotonic()
     with whole_file(target) as temporary:
+        nbformat.write(notebook, temporary)
+        path = str(temporary).replace("{", "{{").replace("}", "}}")  # papermill formats `{name}` in paths
+        if unknown := sorted(set(parameters) - set(papermill.inspect_notebook(path))):
+            raise UserError(f"{target.name} has no parameter '{unknown[0]}' in its cell tagged 'parameters'.")
         try:
-            papermill.execute_notebook(
-                _literal(source), _literal(temporary), parameters, kernel_name="python3", progress_bar=False,
-                stdout_file=sys.stdout, coalesce_streams=True, cwd=str(target.parent.parent),
-            )  # fmt: skip
+            papermill.execute_notebook(path, path, parameters, kernel_name="python3", progress_bar=False,
+                                       stdout_file=sys.stdout, coalesce_streams=True,
+                                       cwd=str(target.parent.parent))  # fmt: skip
         except PapermillExecutionError as error:
             if error.ename == "UserError":
                 raise UserError(error.evalue) from None
             temporary.chmod(0o644)
             os.replace(temporary, failed)
-            raise RuntimeError(
-                f"{source.stem} stopped in cell {error.cell_index + 1}: {error.ename}: {_line(error.evalue)}"
-                f" The notebook with its traceback is {failed}."
-            ) from None
+            where = f"{target.stem} stopped in cell {error.cell_index + 1}: {error.ename}: {line(error.evalue)}"
+            raise RuntimeError(f"{where} The notebook with its traceback is {failed}.") from None
         except DeadKernelError:
-            raise RuntimeError(
-                f"The Python that ran {source.stem} was ended from outside, perhaps for want of memory;"
-                " the same command goes on from here."
-            ) from None
+            raise RuntimeError(f"The Python that ran {target.stem} was ended from outside, perhaps for want of memory; "
+                               "the same command goes on from here.") from None  # fmt: skip
         seconds = time.monotonic() - started
         notebook = nbformat.read(temporary, as_version=4)
-        notebook.metadata["vq_lib"] = {
-            "seconds": round(seconds, 1),
-            "date": provenance.now(),
-            "recipe_sha256": recipe_sha256,
-            "versions": provenance.versions(),
-        }
+        notebook.metadata["vq_lib"] = {"seconds": round(seconds, 1), "date": provenance.now(),
+                                       "recipe_sha256": recipe_sha256, "versions": provenance.versions()}  # fmt: skip
         nbformat.write(notebook, temporary)
     failed.unlink(missing_ok=True)
     return seconds
-
-
-def _literal(path):
-    """A path that papermill's formatting of `{name}` in paths leaves as it is."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def _line(message):
-    first = (str(message).strip().splitlines() or ["no message"])[0]
-    return first if first.endswith((".", "!", "?")) else f"{first}."
 
 
 def main() -> None:
@@ -87,17 +70,19 @@ def main() -> None:
     end_with_starter()
     name = sys.argv[1]
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a kernel "python3" of another environment must not be taken
+    os.environ.update(environment.places(Path.cwd() / "home"))  # a job may run where another home cannot be written
     try:
         plan = read_plan()
         parameters = {key: plan[key] for key in ("report", "data", "overrides")}
         # The process that holds this lock may outlive a killed `vq-lib` by a second or two.
         busy = f"A notebook of {plan['report']} is still being run by another process: wait until it is done."
         with lock(".notebook.lock", busy, patience=15):
-            number = list(STAGES.values()).index(name) + 1
-            print(f"{number}/{len(STAGES)} {name} …", flush=True)
-            source, target = Path(plan["notebooks"]) / f"{name}.ipynb", Path.cwd() / "notebooks" / f"{name}.ipynb"
-            seconds = execute(source.resolve(), target, parameters, plan["recipe_sha256"])
-            print(f"{number}/{len(STAGES)} {name} done in {seconds:.0f} s", flush=True)
+            place = f"{plan['stages'].index(name) + 1}/{len(plan['stages'])} {name}"
+            print(f"{place} …", flush=True)
+            notebook = source((Path(plan["notebooks"]) / f"{name}.ipynb").resolve(), plan["without"])
+            target = Path.cwd() / "notebooks" / f"{name}.ipynb"
+            seconds = execute(notebook, target, parameters, plan["recipe_sha256"])
+            print(f"{place} done in {seconds:.0f} s", flush=True)
     except UserError as error:
         fail(str(error), status=2)
     except RuntimeError as error:
@@ -106,7 +91,7 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()
-        fail(f"{name} could not be run: {type(error).__name__}: {_line(error)}")
+        fail(f"{name} could not be run: {type(error).__name__}: {line(error)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """No process outlives the command that started it, however that command ended."""
 
+import contextlib
 import os
 import platform
 import threading
@@ -29,17 +30,11 @@ def end_descendants(patience: float = 3.0) -> None:
     """End every child of this process and theirs: politely, and after `patience` seconds by force."""
     processes = psutil.Process().children(recursive=True)
     for process in processes:
-        _signal(process.terminate)
-    _, left = psutil.wait_procs(processes, timeout=patience)
-    for process in left:
-        _signal(process.kill)
-
-
-def _signal(send):
-    try:
-        send()
-    except psutil.NoSuchProcess:
-        pass
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=patience)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def end_with_starter() -> None:

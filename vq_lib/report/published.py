@@ -2,42 +2,37 @@
 
 import hashlib
 import shutil
-
-import numpy as np
+from collections.abc import Collection
 
 from vq_lib import data, files
 from vq_lib.errors import UserError
-from vq_lib.models import loading
+from vq_lib.models import saved
+from vq_lib.models.prior import code_lengths
+from vq_lib.report import metrics
 from vq_lib.study import Study
-from vq_lib.training import stages
-
-VQVAE = ("parameters", "images_per_second", "epochs")  # what `metrics.json` keeps of a summary
-PRIOR = ("name", "parameters", "epochs", "bits_per_code", "baselines_bits_per_code", "models", "differences", "gaps",
-         "position_unigram")  # fmt: skip
+from vq_lib.training.finished import prior_identity, summary_of, vqvae_identity, write_arrays
 
 
-def stand_in(study: Study) -> None:
+def stand_in(study: Study, lengths: Collection[str] = ()) -> None:
     """Where nothing was trained, let the models that the report has published stand in, and say so in a line.
 
-    They must have been made with this very recipe and from these data. `run/published/` then holds what notebooks 02
-    and 03 leave to notebook 04, with codes and code lengths computed anew, and `study.vqvae` and `study.prior` point
-    there. `vq-lib report` does not look there: it trains. Slices that are missing are made.
+    They must have been made with the same data, VQ-VAE and prior sections of the recipe, and from these data.
+    `run/published/` then holds what notebooks 02 and 03 leave to 04 and 05, with the codes computed anew; `study.vqvae`
+    and `study.prior` point there, and what is recorded of the prior is what was published. `vq-lib report` does not
+    look there: it trains. Slices that are missing are made.
+
+    Args:
+        lengths: the splits whose code lengths are computed too, which takes a while.
 
     Raises:
         UserError: the slices cannot be made, or a published file is broken.
     """
-    if (study.vqvae / "summary.json").exists() or not (study.models / "vqvae.keras").exists():
+    if summary_of(study.vqvae) or not (study.models / "vqvae.keras").exists():
         return
-    path = study.published / "metrics.json"
-    metrics = files.read_json(path, "a report")
-    try:
-        made = metrics["provenance"]
-        same, fingerprint = made["recipe_sha256"] == study.recipe.sha256, made["data_fingerprint"]
-        overrides, summaries = made.get("overrides", ""), _summaries(metrics, study.recipe.prior) if same else {}
-    except (AttributeError, KeyError, TypeError):
-        raise UserError(f"{path} is not as 'vq-lib report' writes it.") from None
-    if not same:
-        with_these = f" (overrides = {overrides!r})" if overrides else ""
+    document = metrics.read(study.published / "metrics.json")
+    made = document.provenance
+    if not metrics.fits(study.recipe, made):
+        with_these = f" (overrides = {made.overrides!r})" if made.overrides else ""
         print(f"The models that this report has published were made with another recipe{with_these}.")
         return
     try:
@@ -45,64 +40,64 @@ def stand_in(study: Study) -> None:
     except UserError:
         slices = data.load(study)
     # The recipe alone decides the people of the embedded cohort; another NumPy rounds some pixels otherwise.
-    if study.recipe.data.layout != "cohort" and fingerprint != slices.fingerprint:
+    if study.recipe.data.layout != "cohort" and made.data_fingerprint != slices.fingerprint:
         print("The models that this report has published were made from other images, names or labels than these.")
         return
-    folder = study.run / "published"
-    key = stages.vqvae_key(study, slices)
-    if not _is_filled(study, folder, key):
+    folder, source = study.run / "published", _source(study, slices)
+    try:
+        kept = files.read_json(folder / "source.json", "notebook 04")
+        filled = kept["files"] == source and set(lengths) <= set(kept["lengths"])
+    except (UserError, KeyError, TypeError):
+        filled = False
+    if not filled:
         with files.whole_folder(folder) as place:
-            _fill(study, slices, summaries, place, key)
+            _fill(study, slices, document, place, files.digest(source), lengths)
+            files.write_json(place / "source.json", {"files": source, "lengths": list(lengths)})
     print("Nothing is trained here yet: the models that this report has published stand in.")
     study.vqvae, study.prior = folder / "vqvae", folder / "prior"
+    if document.prior:
+        study.record("prior", document.prior.model_dump(mode="json", exclude_unset=True, exclude={"membership_auc"}))
 
 
-def _summaries(metrics, priors):
-    """What the trainings' summaries said, as far as `metrics.json` keeps it: `{"vqvae", and the priors' names}`."""
-    made = metrics["provenance"]
-    found = {"vqvae": {name: metrics["vqvae"][name] for name in VQVAE}}
-    found["vqvae"] |= {"seconds": made["seconds"]["vqvae"], "precision": made["precision"]}
-    if priors:
-        main, *others = priors.models()
-        found[main] = {**{name: metrics["prior"][name] for name in PRIOR}, "seconds": made["seconds"]["prior"]}
-        found |= {name: {"seconds": made["seconds"][f"prior {name}"]} for name in others}
-    return found
-
-
-def _source(study):
-    """Of the files that stand in, a digest: others may come, with a pull or a report of one's own."""
+def _source(study, slices):
+    """Of the files and slices that stand in, digests: others may come, with a pull or a report of one's own."""
     paths = [study.published / "metrics.json", *sorted(study.models.glob("*.keras"))]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {
+        "slices": slices.fingerprint,
+        **{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
+    }
 
 
-def _is_filled(study, folder, key):
-    try:
-        same = files.read_json(folder / "source.json", "notebook 04") == _source(study)
-    except UserError:
-        return False
-    filled = same and stages.finished(folder / "vqvae", key)
-    return filled and (not study.recipe.prior or stages.finished(folder / "prior", stages.prior_key(study, key)))
+def _fill(study, slices, document, place, key, lengths):
+    made = document.provenance
 
+    def summarise(folder, recipe, stage, **more):
+        files.write_json(folder / "summary.json", {
+            "key": key, "recipe": recipe, "seconds": made.seconds.get(stage, 0.0), "precision": made.precision, **more
+        })  # fmt: skip
 
-def _fill(study, slices, summaries, place, key):
-    files.write_json(place / "source.json", _source(study))
-    model = loading.load(study.models / "vqvae.keras", "VQ-VAE")
-    codes, rows = model.encode(slices.images), slices.where("test")
-    (place / "vqvae").mkdir()
-    shutil.copyfile(study.models / "vqvae.keras", place / "vqvae" / "model.keras")
-    stages.save_codes(place / "vqvae", codes, key)
-    files.write_json(place / "vqvae" / "summary.json", {**summaries["vqvae"], "key": key})
-    if study.recipe.prior is None:
+    model = _copied(study.models / "vqvae.keras", place / "vqvae", "VQ-VAE")
+    codes = model.encode(slices.images)
+    write_arrays(place / "vqvae", "codes", key, codes)
+    summarise(place / "vqvae", vqvae_identity(study, slices), "vqvae",
+              **document.vqvae.model_dump(include={"parameters", "images_per_second", "epochs"}))  # fmt: skip
+    if not document.prior:
         return
     main, *others = study.recipe.prior.models()
-    prior = loading.load(study.models / "prior.keras", "prior")
-    told = stages.conditions(slices, study.recipe.prior.condition)[2]
-    for name in (main, *others):
-        (place / "prior" / name).mkdir(parents=True)
-    shutil.copyfile(study.models / "prior.keras", place / "prior" / "model.keras")
-    lengths = stages.code_lengths(prior, codes[rows], told[rows])
-    np.savez_compressed(place / "prior" / main / "lengths.npz", test=lengths)
-    for name in others:
-        files.write_json(place / "prior" / name / "summary.json", summaries[name])
-    summary = {**summaries[main], "key": stages.prior_key(study, key), "vqvae": key}
-    files.write_json(place / "prior" / "summary.json", summary)
+    folder, (_, _, condition) = place / "prior" / main, slices.conditions(study.recipe.prior.condition)
+    prior = _copied(study.models / "prior.keras", folder, "prior")
+    rows = {split: slices.where(split) for split in lengths}
+    bits = {split: code_lengths(prior, codes[some], condition[some]) for split, some in rows.items()}
+    write_arrays(folder, "lengths", key, bits)
+    epochs = document.prior.epochs.model_dump()
+    summarise(folder, prior_identity(study, main, key), "prior", parameters=document.prior.parameters, epochs=epochs)
+    for name in others:  # of these the report has published figures, and no models
+        (place / "prior" / name).mkdir()
+        (place / "prior" / name / "model.keras").touch()
+        summarise(place / "prior" / name, "", f"prior {name}", epochs=epochs)
+
+
+def _copied(source, folder, kind):
+    folder.mkdir(parents=True)
+    shutil.copyfile(source, folder / "model.keras")
+    return saved.load(source, kind)

@@ -15,7 +15,7 @@
 
 cd "${SLURM_SUBMIT_DIR:-.}" || exit 2
 if [ -n "${SLURM_JOB_GPUS:-${SLURM_GPUS_ON_NODE:-}}" ]; then
-    device=$(.venv/bin/python -c 'from vq_lib import environment as e, provenance as p; e.start_keras(); print(p.device())')
+    device=$(.venv/bin/python -c 'from vq_lib import environment as e; e.start_keras(); from vq_lib.training.device import device; print(device())')
     case "$device" in CPU*) echo "Slurm granted a GPU, and Keras finds none: .venv lacks the extra [gpu], see README." ;; esac
 fi
 trap 'kill -TERM $!' TERM

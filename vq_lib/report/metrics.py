@@ -1,0 +1,232 @@
+"""`metrics.json`: one schema for the notebooks that write it and for everything that reads it.
+
+All scores are of test people unless named otherwise. A stage that a recipe leaves out leaves its section out.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from vq_lib.errors import UserError
+from vq_lib.files import digest, read_json, write_json
+from vq_lib.recipe import Recipe
+from vq_lib.study import Study
+
+
+class Part(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
+    """A part of `metrics.json`; what is no finite number is a mistake, and so is an unknown key unless `extra` says."""
+
+
+class Score(Part):
+    """A mean with its 95% interval over people; without the latter where there is one person."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Count(Part):
+    """How large a split is."""
+
+    images: int
+    people: int
+
+
+class Epochs(Part):
+    """How many epochs a training has had, and should have had."""
+
+    done: int
+    planned: int
+
+
+class Checks(Part, extra="allow"):
+    """What was found in the data: the layout, the sentences to heed, and `{check: {"count", "examples"}}`."""
+
+    layout: str | None = None
+    warnings: list[str] = []
+
+
+class Data(Part):
+    """The three splits and what the checks found."""
+
+    train: Count | None = None
+    validation: Count | None = None
+    test: Count
+    checks: Checks = Checks()
+
+
+class VQVAE(Part):
+    """Reconstruction and codes; `bits_per_pixel` is that of codes of fixed length."""
+
+    ssim: Score
+    ssim_foreground: Score
+    psnr: Score
+    codebook_usage: float | None = None
+    perplexity: float | None = None
+    perplexity_foreground: float | None = None
+    perplexity_cap: float | None = None
+    bits_per_pixel: float
+    parameters: dict[str, int]
+    images_per_second: float
+    epochs: Epochs
+
+
+class Rival(Part, extra="allow"):
+    """A prediction without a model; or, where it has rates (`…_payload`: without the container), an image codec."""
+
+    ssim: float
+    ssim_foreground: float
+    psnr: float | None = None
+    bits_per_pixel: float | None = None
+    bits_per_pixel_payload: float | None = None
+    lead: dict[str, Score] = {}  # how far the model is ahead of it
+
+
+class Prior(Part, extra="allow"):
+    """The prior in bits: `bits_per_code` on each split, and what tables of frequencies need on the test split."""
+
+    name: str
+    bits_per_code: dict[str, float]
+    models: dict[str, dict[str, float]] = {}
+    baselines_bits_per_code: dict[str, float] = {}
+    bits_per_pixel: float
+    parameters: int
+    epochs: Epochs
+    membership_auc: dict[str, Score] = {}
+
+
+class Samples(Part, extra="allow"):
+    """Generated images. `two_sample_auc` is of samples with grain; against training people where there is a floor, that
+    of two halves of these people. `memorised_by_chance` is the most that the rule finds among other people's slices.
+    """
+
+    count: int
+    seconds: float
+    two_sample_auc: Score | None = None
+    two_sample_auc_without_grain: Score | None = None
+    two_sample_floor: Score | None = None
+    two_sample_people: int | None = None
+    pair_ms_ssim: dict[str, float] | None = None
+    failed_fraction: float | None = None
+    failed_by_chance: float | None = None
+    failed_beyond_chance: bool | None = None
+    memorised_fraction: float | None = None
+    memorised_by_chance: float | None = None
+
+
+class Provenance(Part):
+    """What the figures were made with. `keys`: see `stage_keys`. `seconds`: of each stage, "prior snail" among them."""
+
+    versions: dict[str, str] = {}
+    backend: str
+    device: str
+    precision: str
+    repeatable: bool | None = None
+    recipe_sha256: str
+    overrides: str = ""
+    data_fingerprint: str
+    commit: str | None = None
+    seconds: dict[str, float] = {}
+    keys: dict[str, str | None] | None = None
+
+
+class Metrics(Part):
+    """The whole document. `codecs` holds, for each of the model's `rates`, the codecs at that rate."""
+
+    report: str
+    provenance: Provenance
+    data: Data
+    vqvae: VQVAE
+    baselines: dict[str, Rival]
+    codecs: dict[str, dict[str, Rival | None]] = {}
+    prior: Prior | None = None
+    samples: Samples | None = None
+    likelihood: dict[str, Any] | None = None
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Bits per pixel: `fixed_length`, and `prior` where there is one."""
+        parts = {"fixed_length": self.vqvae, "prior": self.prior}
+        return {name: part.bits_per_pixel for name, part in parts.items() if part}
+
+    def best_guess(self, score: str = "ssim") -> tuple[str, Rival] | None:
+        """`(name, scores)` of the best prediction without a model; None where none was scored."""
+        guesses = [item for item in self.baselines.items() if item[1].bits_per_pixel is None]
+        return max(guesses, key=lambda item: (getattr(item[1], score), item[0]), default=None)
+
+    def best_codec(self, rate: str, score: str = "ssim") -> tuple[str, Rival] | None:
+        """`(name, scores)` of the best codec within 10% of one of the model's `rates`; None: there is none."""
+        near = [(name, codec) for name, codec in self.codecs.get(rate, {}).items()
+                if codec and abs((codec.bits_per_pixel_payload or 0) / self.rates[rate] - 1) <= 0.1]  # fmt: skip
+        return max(near, key=lambda item: getattr(item[1], score), default=None)
+
+    @property
+    def minutes(self) -> dict[str, float]:
+        """Minutes of the trainings: "VQ-VAE", "prior" and "compared priors"."""
+        seconds = self.provenance.seconds
+        compared = sum(value for name, value in seconds.items() if name.startswith("prior "))
+        parts = {"VQ-VAE": seconds.get("vqvae", 0), "prior": seconds.get("prior", 0), "compared priors": compared}
+        return {name: value / 60 for name, value in parts.items()}
+
+
+def stage_keys(recipe: Recipe) -> dict[str, str | None]:
+    """What identifies each stage of a recipe, `{"data", "vqvae", "prior"}`: its title or evaluation change none."""
+    chosen = {stage: recipe.chosen(stage) for stage in ("data", "vqvae", "prior")}
+    return {stage: None if settings is None else digest(settings) for stage, settings in chosen.items()}
+
+
+def fits(recipe: Recipe, provenance: Provenance) -> bool:
+    """Whether models and figures with this provenance are those of `recipe`, whatever its title or evaluation."""
+    if provenance.keys is None:  # written before stages had keys
+        return recipe.sha256 == provenance.recipe_sha256
+    return stage_keys(recipe) == provenance.keys
+
+
+def provenance(study: Study, fingerprint: str, precision: str, seconds: dict[str, float]) -> dict[str, Any]:
+    """`metrics.json`'s `provenance` of what is evaluated here and now; `precision` is the training's dtype policy."""
+    import keras
+
+    from vq_lib.report.provenance import commit, versions
+    from vq_lib.training.device import device, repeatable
+
+    return {
+        "versions": versions(), "backend": keras.backend.backend(), "device": device(), "precision": precision,
+        "repeatable": repeatable(), "recipe_sha256": study.recipe.sha256, "keys": stage_keys(study.recipe),
+        "overrides": study.overrides, "data_fingerprint": fingerprint, "commit": commit(), "seconds": seconds,
+    }  # fmt: skip
+
+
+def write(study: Study, **sections: dict[str, Any] | None) -> Metrics:
+    """Add sections to `run/metrics.json`, whole or not at all, and return all of it.
+
+    A section that is there already gains the new keys; None is left out. With `provenance` the document begins anew, so
+    that nothing of an earlier evaluation stays.
+
+    Raises:
+        pydantic.ValidationError: the document is not what the schema says. UserError: there is none to add to.
+    """
+    plain = json.loads(json.dumps(sections, default=lambda scalar: scalar.item()))  # NumPy's numbers become Python's
+    document = {} if "provenance" in plain else read_json(study.metrics, "notebook 04")
+    document["report"] = study.name
+    for name, section in plain.items():
+        if section is not None:
+            document[name] = {**document.get(name, {}), **section}
+    metrics = Metrics.model_validate(document)
+    write_json(study.metrics, document)
+    return metrics
+
+
+def read(path: str | Path) -> Metrics:
+    """The metrics in the file `path`.
+
+    Raises:
+        UserError: the file is missing, no JSON, or not what the schema says.
+    """
+    try:
+        return Metrics.model_validate(read_json(path, "'vq-lib report'"))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise UserError(f"{path} is not as 'vq-lib report' writes it: {where}: {first['msg']}.") from None
