@@ -14,19 +14,17 @@
 # # 1 · Data exploration
 #
 # Before any model: **who is in the data, what do they look like, and how good is a guess that needs no model at all?**
-# This notebook decodes the images once, keeps them in `run/slices/` for the three notebooks that follow, and shows
-# them from every side that matters later.
+# This notebook decodes the images once, keeps them in `run/slices/` for the notebooks that follow, and shows them from
+# every side that matters later.
 
 # %%
-try:
-    from vq_lib import environment
-except ImportError:  # not installed, as on Colab: look around, and in a Google Drive that you mounted
-    import pathlib, sys  # noqa: E401, I001
+import pathlib, sys  # noqa: E401, I001
 
-    here, _ = pathlib.Path.cwd(), sys.modules.pop("vq_lib", None)  # a clone of that name is no package
-    places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
-    sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
-    from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+here = pathlib.Path.cwd()  # on Colab this notebook lies in the repository, beside it, or in a Drive that you mounted
+places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
+sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
+from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+
 environment.ready()
 
 # %% tags=["parameters"]
@@ -37,15 +35,20 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 # %%
 import functools
 
+import numpy as np
+import pandas as pd
+
 from vq_lib import data as datasets
-from vq_lib import plots as figures
 from vq_lib.data import augment, splits
-from vq_lib.plots import data as plots
-from vq_lib.scores import baselines, metrics
+from vq_lib.plots import data as draw
+from vq_lib.plots.names import NAMES
+from vq_lib.report.display import Figures, table, warning
+from vq_lib.scores import baselines, images
 from vq_lib.study import Study
 
+# %%
 study = Study(report, data, overrides)
-figures.settings(study)
+show = Figures(study)
 
 # %% [markdown]
 # ## Who is in the data
@@ -60,59 +63,54 @@ figures.settings(study)
 
 # %%
 slices = datasets.load(study)
-plots.note(datasets.acknowledgement(study))
+print(datasets.acknowledgement(study))
 
 # %%
-people = datasets.people(study)
-plots.overview(slices, people)
-
-# %%
-figures.paragraphs(plots.rated(slices, people), datasets.remark(study, slices))
+people = slices.table.groupby("person", sort=False).first()
+people = people.join(pd.DataFrame.from_dict(datasets.people(study), orient="index", columns=["age", "sex"]))
+people["age"], people["woman"] = pd.to_numeric(people["age"], errors="coerce"), people["sex"].map({"F": 1.0, "M": 0.0})
+overview = slices.table.groupby("split").agg(people=("person", "nunique"), slices=("person", "size"))
+overview = overview.join(pd.crosstab(people["split"], people["label"].replace("", "without a class")))
+known = people.groupby("split").agg(median_age=("age", "median"), women=("woman", "mean")).dropna(axis=1, how="all")
+table(
+    overview.join(known).reindex(["train", "validation", "test"]).reset_index(),
+    "people",
+    "Who is in the data: people, slices, and people of each class.",
+    formats={"median_age": "{:.0f}", "women": "{:.0%}"},
+)
 
 # %% [markdown]
+# Where the classes are *control*, *dementia* and *unrated*, they follow the clinical dementia rating (CDR) of a table
+# of people: 0, above 0, and none given, which is no diagnosis.
+#
 # ## What was found wrong
 #
 # A mistake made here cannot be seen in any score. Of the papers on Alzheimer's disease that Wen et al. (2020, [arXiv
 # 1904.07773](https://arxiv.org/abs/1904.07773)) surveyed, more than half may have suffered from data leakage: what the
 # test people were to be asked about was known to the training. So the checks look for **leaks**: a person, or one and
-# the same picture, in two splits. Two pictures count as the same when their thumbnails $a$ and $b$ of $64 \times 64$
-# pixels, brought to mean 0 and length 1, have a correlation $a \cdot b \ge 0.99$; slices of different people at the
-# same position stay below that. The checks also look for segmentation masks among the images and for slices that are
-# constant, washed out or inverted. A leak stops the run, unless the recipe allows it; what stands in red below weakens
-# every figure of this report.
+# the same picture, in two splits, also where a copy was moved a little, cropped, mirrored, turned or inverted. They
+# also look for segmentation masks among the images and for slices that are constant, washed out or inverted. A leak
+# stops the run, unless the recipe allows it; what stands in red here weakens every figure of this report.
 
 # %%
-plots.findings(datasets.findings(study))
+checks = pd.DataFrame(datasets.findings(study))
+display(*(warning(sentence) for sentence in checks[(checks["count"] > 0) & (checks["kind"] != "note")]["sentence"]))
+table(checks[["check", "kind", "count", "sentence"]], "checks", "What was looked for, and how often it was there.")
 
 # %% [markdown]
 # ## What they look like
 #
 # A row is a person, a column a position in the stack. Go down a column first: the same anatomy, each time a little
 # different. Then compare the classes: the **ventricles**, dark and filled with fluid in the middle of the brain, grow
-# as tissue is lost.
+# as tissue is lost. What a generative model has to learn is exactly this: what stays the same from person to person,
+# and in which ways people differ.
 
 # %%
-fig = plots.by_position_and_class(slices)
-figures.show(
-    study,
-    "data_positions_classes",
-    fig,
-    "Slices by position (columns) and person (rows, two people of each class). Look at the dark ventricles.",
-    "Grid of grey brain slices: each row shows one person from the lowest to the highest slice, rows grouped by class.",
-)
-
-# %% [markdown]
-# What a generative model has to learn is exactly this: what stays the same from person to person, and in which ways
-# people differ. The same slice position of many people shows both at a glance.
-
-# %%
-fig = plots.same_position(slices)
-figures.show(
-    study,
-    "data_same_position",
-    fig,
-    "The middle slice position in many training people. The outline hardly changes; folds, ventricles and contrast do.",
-    "The same slice position in many people: similar outlines with different folds, ventricles and contrast.",
+show(
+    draw.by_position_and_class(slices.images, slices.table),
+    "data-positions",
+    "Slices by position (columns) and person (rows, two people of each class).",
+    alt="Grid of grey brain slices: each row one person from the lowest to the highest slice, rows grouped by class.",
 )
 
 # %% [markdown]
@@ -130,28 +128,18 @@ figures.show(
 # slices of one person are not independent observations.
 #
 # *What to look for.* The classes should have similar shares in every split, and people should be equally old. Where a
-# folder gives the split, that is for its authors to see to, and for the reader to know.
+# folder gives the split, that is for its authors to see to, and for the reader to know: a difference between the
+# splits' scores is then a difference between people as well.
 
 # %%
 on_both_sides = splits.shared(slices.person, slices.split)
 assert study.recipe.data.allow_leaks or not on_both_sides
-
-fig = plots.split_sizes(slices)
-figures.show(
-    study,
-    "data_splits",
-    fig,
+show(
+    draw.split_sizes(slices.table),
+    "data-splits",
     "People and slices in each split, by class.",
-    "Bars of the number of people and of slices in training, validation and test, divided by class.",
+    alt="Bars of the number of people and of slices in training, validation and test, divided by class.",
 )
-
-# %%
-test = slices.counts()["test"]
-independent = (
-    f"For an interval, the {test['images']:,} test slices of {test['people']} people are {test['people']} independent "
-    f"observations, not {test['images']:,}."
-)
-figures.paragraphs(plots.alike(slices, people), independent)
 
 # %% [markdown]
 # What goes wrong otherwise is easy to show. Take the simplest learner, the nearest neighbour, and one task: find the
@@ -166,7 +154,13 @@ figures.paragraphs(plots.alike(slices, people), independent)
 # [10.1038/s41598-021-01681-w](https://doi.org/10.1038/s41598-021-01681-w)).
 
 # %%
-plots.neighbours(splits.neighbours(slices))
+neighbours = pd.DataFrame(splits.neighbours(slices)).T.rename_axis("folds").reset_index()
+table(
+    neighbours,
+    "neighbours",
+    "The nearest slice of the other folds: how often it is the same person and the same class.",
+    formats={"same_label": "{:.0%}", "same_person": "{:.0%}", "correlation": "{:.3f}"},
+)
 
 # %% [markdown]
 # ## Intensities
@@ -176,14 +170,11 @@ plots.neighbours(splits.neighbours(slices))
 # share of zeros as well: black background is trivial to reconstruct, and it flatters every score that counts it.
 
 # %%
-fig = plots.histograms(slices)
-figures.show(
-    study,
-    "data_intensities",
-    fig,
-    "Distribution of the intensities above zero, by split and by class; the share of zeros is in the legend. "
-    "The splits' curves should lie close together.",
-    "Two panels of density curves over intensity from 0 to 1: one curve a split, and one curve a class.",
+show(
+    draw.intensities(slices.images, slices.table),
+    "data-intensities",
+    "Distribution of the intensities above zero, by split and by class; the share of zeros is in the legend.",
+    alt="Two panels of density curves over intensity from 0 to 1: one curve a split, and one curve a class.",
 )
 
 # %% [markdown]
@@ -193,18 +184,15 @@ figures.show(
 #
 # $$\mu = \frac{1}{n} \sum_{i=1}^{n} x_i , \qquad \sigma = \sqrt{\frac{1}{n} \sum_{i=1}^{n} (x_i - \mu)^2} .$$
 #
-# Where $\mu$ is sharp, people agree; where $\sigma$ is bright, they differ. A model that only learned $\mu$ would have
-# learned nothing about any one person.
+# Where $\mu$ is sharp, people agree; where $\sigma$ is bright, they differ: at the outline, around the ventricles and
+# in the folds. A model that only learned $\mu$ would have learned nothing about any one person.
 
 # %%
-fig = plots.mean_and_deviation(slices)
-figures.show(
-    study,
-    "data_mean_deviation",
-    fig,
-    "Mean (above) and standard deviation (below) of the training slices of each position. People differ most at the "
-    "outline, around the ventricles and in the folds.",
-    "Two rows of images: blurred mean brains by position, and deviation maps, bright at outline and ventricles.",
+show(
+    draw.mean_and_deviation(slices.images, slices.table),
+    "data-mean-deviation",
+    "Mean (above) and standard deviation (below) of the training slices of each position.",
+    alt="Two rows of images: blurred mean brains by position, and deviation maps, bright at outline and ventricles.",
 )
 
 # %% [markdown]
@@ -213,22 +201,17 @@ figures.show(
 # Training images may be changed at random each time they are drawn: shifted, turned a little, mirrored, made brighter
 # or darker. A brain stays a brain, and no two epochs are alike, which helps where people are few. It happens in the
 # batch, decided by seed, epoch and batch, so that an interrupted training goes on with the same pictures. Validation
-# and test slices are never changed. The recipe's `data.augment` says how much; without it, the figure shows what a
-# careful choice would do.
+# and test slices are never changed.
 
 # %%
-settings = study.recipe.data.augment
-chosen = settings.model_dump() if settings else {"shift": 0.03, "rotation": 8, "flip": True, "intensity": 0.1}
-fig = plots.augmented(slices, functools.partial(augment.augment, **chosen))
-said = ", ".join(f"{name} {value}" for name, value in chosen.items())
-figures.show(
-    study,
-    "data_augmentation",
-    fig,
-    f"Training slices and seven random changes of each ({said}). "
-    + ("Training sees such pictures." if settings else "This recipe trains on the slices as they are."),
-    "Rows of brain slices: the original on the left, then shifted, turned, mirrored, brighter or darker copies.",
-)
+if settings := study.recipe.data.augment:
+    some = np.asarray(slices.images[images.spread(slices.where("train"), 4)])
+    display(show(
+        draw.augmented(some, functools.partial(augment.augment, **settings.model_dump())),
+        "data-augmentation",
+        "Training slices (left) and seven random changes of each, as training sees them.",
+        alt="Rows of brain slices: the original, then shifted, turned, mirrored, brighter or darker copies.",
+    ))  # fmt: skip
 
 # %% [markdown]
 # ## A score without any model
@@ -246,25 +229,13 @@ figures.show(
 # VQ-VAE is in notebook 4: whatever it reaches there has to be read against these.
 
 # %%
-names = {
-    "zeros": "black image",
-    "mean_image": "mean training image",
-    "position_mean": "mean training image of the position",
-    "nearest_training": "most similar training image",
-}
-scores = baselines.kept(study, slices)
-figures.table(
-    ("guess", "SSIM", "foreground SSIM"),
-    [(name, f"{scores[key]['ssim']:.3f}", f"{scores[key]['ssim_foreground']:.3f}") for key, name in names.items()],
-    "Scores on the test people without a model",
+guesses = baselines.predictions(slices.images, slices.position, slices.where("train"), slices.where("test"))
+table(
+    pd.DataFrame({NAMES[name]: images.means(scores) for name, scores in guesses.items()}).T.rename_axis("guess"),
+    "guesses",
+    "Scores on the test people without a model.",
+    formats={"ssim": "{:.3f}", "ssim_foreground": "{:.3f}", "psnr": "{:.1f}"},
 )
 
-# %%
-fig = plots.guesses(slices, baselines.position_means(slices), metrics.ssim)
-figures.show(
-    study,
-    "data_position_mean",
-    fig,
-    "Test slices, the mean training image of their position, and the difference. The guess is a brain, but nobody's.",
-    "Three rows: sharp test slices, the blurred mean image of the same position, and the absolute difference.",
-)
+# %% [markdown]
+# **Next:** notebook 2 trains the VQ-VAE.

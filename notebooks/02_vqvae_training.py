@@ -18,15 +18,13 @@
 # learned pattern, and to draw the slice again from them. Notebook 3 then only has to model the codes.
 
 # %%
-try:
-    from vq_lib import environment
-except ImportError:  # not installed, as on Colab: look around, and in a Google Drive that you mounted
-    import pathlib, sys  # noqa: E401, I001
+import pathlib, sys  # noqa: E401, I001
 
-    here, _ = pathlib.Path.cwd(), sys.modules.pop("vq_lib", None)  # a clone of that name is no package
-    places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
-    sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
-    from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+here = pathlib.Path.cwd()  # on Colab this notebook lies in the repository, beside it, or in a Drive that you mounted
+places = [here, *here.parents, *here.glob("*"), *here.glob("drive/MyDrive/*")]
+sys.path += [str(place) for place in places if (place / "vq_lib" / "environment.py").is_file()]
+from vq_lib import environment  # not found? clone or upload the whole repository beside this notebook
+
 environment.ready()
 
 # %% tags=["parameters"]
@@ -35,89 +33,183 @@ data: str = ""  # folder of the images; empty where the recipe makes its own
 overrides: str = ""  # changes to the recipe: section.key, an equals sign, the value; separated by spaces
 
 # %%
-import numpy as np
+import functools
 
-environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
+import numpy as np
+import pandas as pd
+
+keras = environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
 from vq_lib import data as datasets
-from vq_lib import plots as figures
+from vq_lib.data.augment import augment
+from vq_lib.models.build import quantizer_from
+from vq_lib.models.vqvae import VQVAE
+from vq_lib.plots import architecture
 from vq_lib.plots import vqvae as draw
-from vq_lib.report import conclusions, sweep
-from vq_lib.scores import metrics
+from vq_lib.report import comparison, sweep
+from vq_lib.report import display as shown
+from vq_lib.scores import images as scores
+
+# %%
 from vq_lib.study import Study
-from vq_lib.training import stages
+from vq_lib.training import finished
+from vq_lib.training.batches import Batches
+from vq_lib.training.callbacks import KMeansStart, RestartDeadCodes, Scores
+from vq_lib.training.optimizer import optimizer, policy, use_devices
+from vq_lib.training.resume import Resume
 
 study = Study(report, data, overrides)
-figures.settings(study)
+recipe, show = study.recipe.vqvae, shown.Figures(study)
+slices = datasets.load(study)
+train, held_out = slices.where("train"), slices.where("validation")
 
 # %% [markdown]
 # ## The model
 #
-# An encoder turns the image $x$ into a grid of vectors $z_e(x)$. Each vector is replaced by the nearest of $K$ codebook
-# vectors $e_1, \dots, e_K$, and a decoder draws the image $\hat x$ from what is left:
+# An **encoder** turns the image $x$ into a grid of vectors $z_e(x)$: convolutions with a stride shrink the grid, and
+# residual blocks, $x + \operatorname{Conv}_{1 \times 1}(\operatorname{act}(\operatorname{Conv}_{3 \times
+# 3}(\operatorname{act}(x))))$, look around in it. A **decoder** goes the way back. Both are lists of blocks in the
+# recipe; edit them there, or in this cell.
+
+# %%
+encoder = [block.model_dump(exclude_defaults=True) for block in recipe.encoder]
+decoder = [block.model_dump(exclude_defaults=True) for block in recipe.decoder]
+display(encoder, decoder)
+
+# %% [markdown]
+# Between them, each vector is replaced by the nearest of $K$ **codebook** vectors $e_1, \dots, e_K$, and the decoder
+# draws the image $\hat x$ from what is left (van den Oord et al. 2017, [arXiv
+# 1711.00937](https://arxiv.org/abs/1711.00937)):
 #
 # $$k(z) = \operatorname{argmin}_j \lVert z - e_j \rVert^2, \qquad z_q = e_{k(z)}, \qquad \hat x = D(z_q).$$
 #
-# Three things have to learn at once (van den Oord et al. 2017, [arXiv 1711.00937](https://arxiv.org/abs/1711.00937)):
-#
-# * **encoder and decoder** by the reconstruction error. The choice of a code has no gradient, so the gradient at $z_q$
-#   is handed straight through to $z_e$;
-# * **the encoder**, to stay near the codes that it chooses, by the commitment term with weight $\beta$;
-# * **the codebook**, by following the running mean of the vectors that chose each code (an exponential moving
-#   average with decay $\gamma$), or by gradient, as the recipe says.
+# The choice has no gradient, so the gradient at $z_q$ is handed straight through to $z_e$. The codebook follows the
+# running mean of the vectors that chose each code, or learns by gradient; finite scalar quantisation rounds to fixed
+# levels instead. Which of these, the recipe says:
+
+# %%
+quantizer = quantizer_from(recipe)
+print(type(quantizer).__name__, quantizer.get_config())
+
+# %% [markdown]
+# The images go in as grey levels from 0 to 255, and intensities in $[0, 1]$ come out: the normalisation is part of the
+# model, so that nobody who loads it can get it wrong.
+
+# %%
+use_devices(study.recipe.devices)
+keras.utils.set_random_seed(recipe.seed)
+change = functools.partial(augment, **study.recipe.data.augment.model_dump()) if study.recipe.data.augment else None
+batches = Batches(slices.images, train, recipe.batch, recipe.seed, change=change, devices=study.recipe.devices)
+vqvae = VQVAE(
+    slices.image_shape, encoder, decoder, quantizer,
+    activation=recipe.activation, normalise=recipe.normalise, output=recipe.output, final=recipe.final,
+    loss=recipe.loss, structure=recipe.structure, variance=batches.variance, dtype=policy(recipe.precision),
+)  # fmt: skip
+
+# %%
+layers = [
+    (part.name, layer.name, " × ".join(map(str, layer.output.shape[1:])), layer.count_params())
+    for part in (vqvae.encoder, vqvae.decoder)
+    for layer in part.layers
+]
+shown.table(
+    pd.DataFrame(layers, columns=["part", "layer", "output", "parameters"]),
+    "layers",
+    f"The layers of encoder and decoder; the codebook between them has {quantizer.count_params():,} numbers.",
+)
+
+# %% [markdown]
+# *What to look for.* A box is a layer, as high as its grid is wide. Whatever is to be drawn has to pass through the
+# narrow grid in the middle: so many numbers from 0 to $K - 1$ and nothing else.
+
+# %%
+drawn = (architecture.layers(part) for part in (vqvae.encoder, vqvae.decoder))
+show(
+    architecture.diagram(slices.image_shape, next(drawn), vqvae.grid, recipe.codes, recipe.code_dim, next(drawn)),
+    "architecture",
+    "The model: what each layer gives, and the grid of codes that all passes through.",
+    alt="A row of boxes that shrink towards a grid of codes in the middle and grow again behind it.",
+)
+
+# %% [markdown]
+# ## The loss
 #
 # With means over the $P$ pixels of a batch and over its $N$ cells of $D$ numbers each, and $\operatorname{sg}$ for "no
-# gradient passes here", the loss is
+# gradient passes here", the loss has three terms:
 #
 # $$L = \frac{1}{P \operatorname{Var}(x)} \sum_{p=1}^{P} (x_p - \hat x_p)^2
 # + \lambda \bigl(1 - \operatorname{SSIM}(x, \hat x)\bigr)
 # + \beta \, \frac{1}{ND} \sum_{i=1}^{N} \lVert z_{e,i} - \operatorname{sg}(z_{q,i}) \rVert^2 .$$
 #
-# Dividing by the variance of the training images makes the first term a share: 1 is what the mean grey level
-# scores, 0 is perfect. A model with $\lambda > 0$ trains on what it is scored by, SSIM and foreground SSIM alike: PSNR
-# stands beside them, and knows nothing of that term.
+# * **Reconstruction.** Dividing by the variance of the training images makes it a share: 1 is what the mean grey level
+#   scores, 0 is perfect. With `loss: clipped_mse` a black pixel that is drawn below 0, or a white one above 1, counts
+#   as right, since the output is clipped anyway; with `loss: l1` it is the mean absolute error over the standard
+#   deviation.
+# * **Structure**, with the weight $\lambda$ (`structure`; 0 leaves it out). A model that has it trains on a part of
+#   what it is scored by. PSNR knows nothing of that term.
+# * **Commitment**, with the weight $\beta$: the encoder has to stay near the codes that it chooses. A codebook that
+#   learns by gradient has the same term once more, without $\beta$ and with $\operatorname{sg}$ around $z_e$.
 
 # %%
-figures.points(draw.loss_in_words(study.recipe.vqvae), title="In this report:")
-
-# %%
-slices = datasets.load(study)
-model, codes, summary = stages.train_vqvae(study, slices)
+vqvae.compile(optimizer(recipe, steps=len(batches)))
 
 # %% [markdown]
-# The images go in as grey levels from 0 to 255; the model itself brings them to $[0, 1]$, or to $[-0.5, 0.5]$ with
-# `normalise: centred`, and its output back to $[0, 1]$, so that nobody who loads it can get the normalisation wrong.
+# ## Training
+#
+# One `fit`. `KMeansStart` puts the codebook where the encoder's outputs lie before the first batch, and
+# `RestartDeadCodes` moves codes that nobody chooses (Łańcucki et al. 2020, [arXiv
+# 2005.08520](https://arxiv.org/abs/2005.08520)): without them most codes of such a codebook die. `Scores` looks at the
+# validation people after each epoch. `Resume` keeps everything that the training needs to go on, whole after each
+# epoch: stop the kernel at any moment, run the notebook again, and it continues. When all epochs are done, the same
+# cell loads the result. Change the model, the loss or the data above, and it trains anew.
 
 # %%
-done, planned = summary["epochs"]["done"], summary["epochs"]["planned"]
-ended = f" ({summary['stopped']})" if summary["stopped"] else ""
-rows = [
-    ("image", "grid of codes", "K", "encoder parameters", "decoder parameters", "epochs", "minutes", "images/s"),
-    (" × ".join(map(str, slices.images.shape[1:])), " × ".join(map(str, model.grid)), model.quantizer.codes,
-     f"{summary['parameters']['encoder']:,}", f"{summary['parameters']['decoder']:,}", f"{done} of {planned}{ended}",
-     f"{summary['seconds'] / 60:.1f}", f"{summary['images_per_second']:.0f}"),
-]  # fmt: skip
-figures.table(("what", "value"), zip(*rows, strict=True), "The model and its training")
+resume = Resume(study.vqvae, batches, recipe.minutes, recipe.patience, finished.vqvae_identity(study, slices))
+start = [KMeansStart(batches)] if recipe.start == "kmeans" else []
+fitted = vqvae.fit(
+    batches, validation_data=Batches(slices.images, held_out, 64, devices=study.recipe.devices),
+    epochs=recipe.epochs, initial_epoch=resume.restore(vqvae), verbose=2,
+    callbacks=[*start, RestartDeadCodes(batches, recipe.restart), Scores(slices.images, held_out), resume],
+)  # fmt: skip
+
+# %% [markdown]
+# The model is saved in float32, and the codes of all slices with it: whoever goes on from here, in this notebook or the
+# next, works with the very model that was saved.
+
+# %%
+vqvae, arrays = resume.finish(vqvae, codes=lambda model: model.encode(slices.images))
+codes, history, summary = arrays["codes"], finished.history(study.vqvae), finished.summary_of(study.vqvae)
 
 # %% [markdown]
 # ## How it learned
 #
-# *What to look for.* The two loss curves should fall together; a gap that opens means that the model remembers its
-# training people. SSIM is taken on validation people after each epoch. The right panel shows whether the codebook is
-# alive: *perplexity* is $\exp(-\sum_j p_j \log p_j)$ of the codes' frequencies, the number of codes in use as if all
-# were used evenly. A codebook that collapses stays at a few codes, and SSIM gets stuck with it.
+# *What to look for.* The curves of training and validation people should fall together; a gap that opens means that the
+# model remembers its training people. The loss is the sum of its terms: see which of them carries it, and whether they
+# still fall when the learning rate has come to its end. A flat end under a rate of zero is no proof that the training
+# was long enough.
 
 # %%
-display(figures.paragraphs(draw.start_in_words(study.recipe.vqvae)))
-history = stages.history(study.vqvae)
-last = {name: values[-1] for name, values in history.items()}
-display(figures.show(
-    study, "vqvae-curves", draw.curves(history, model.quantizer.codes),
-    "Training of the VQ-VAE, epoch by epoch: loss on training and validation people, SSIM of the validation people's "
-    "reconstructions, and how many codes they use.",
-    f"Three curves over {done} epochs. Validation loss ends at {last['val_loss']:.4f}, SSIM at {last['val_ssim']:.3f}, "
-    f"foreground SSIM at {last['val_ssim_foreground']:.3f}, perplexity at {last['val_perplexity']:.0f}.",
-))  # fmt: skip
-figures.paragraphs(conclusions.learning(history, study.recipe.vqvae, summary["stopped"]))
+show(
+    draw.loss_terms(history),
+    "vqvae-loss",
+    "The loss, each of its terms, and the learning rate, epoch by epoch.",
+    alt=f"Curves over {len(history)} epochs; the validation loss ends at {history.val_loss.iloc[-1]:.4f}.",
+)
+
+# %% [markdown]
+# SSIM is taken on the validation people after each epoch. *Perplexity* is $\exp(-\sum_j p_j \log p_j)$ of the codes'
+# frequencies: the number of codes in use, as if all were used evenly. A codebook that collapses stays at a few codes,
+# and SSIM gets stuck with it.
+
+# %%
+last, epochs = history.iloc[-1], "{done} of {planned} epochs".format(**summary["epochs"])
+show(
+    draw.curves(history, recipe.codes),
+    "vqvae-curves",
+    "SSIM of the validation people's reconstructions, and how many codes they use, epoch by epoch. Trained for "
+    f"{epochs}{', ' * bool(summary['stopped']) + summary['stopped']}, in {summary['seconds'] / 60:.1f} minutes "
+    f"({summary['images_per_second']:.0f} images a second, {summary['precision']}).",
+    alt=f"SSIM ends at {last.val_ssim:.3f}, in the foreground at {last.val_ssim_foreground:.3f}.",
+)
 
 # %% [markdown]
 # ## What it does to a slice
@@ -126,65 +218,40 @@ figures.paragraphs(conclusions.learning(history, study.recipe.vqvae, summary["st
 # to those of the brightest, so that the row should look like the slice seen from afar. It does not show what else codes
 # of one brightness differ in, such as the edges that they draw. The error should be fine and spread out, like grain;
 # where it draws an outline, the model has moved or blurred an edge. The slices are of **validation people**, whom the
-# model has not seen: up to six of them, and where positions are known from the lowest to the highest.
+# model has not seen.
 
 # %%
-held_out = slices.where("validation")
-people = np.unique(slices.person[held_out])
-positions = np.unique(slices.position[held_out])
-spread = positions[np.linspace(0, len(positions) - 1, 6).astype(int)]
-chosen = [
-    rows[np.argmin(np.abs(slices.position[rows] - place))]
-    for i, place in enumerate(spread)
-    for rows in [held_out[slices.person[held_out] == people[i * len(people) // 6]]]
-]
-reconstructed = model.decode(codes[chosen])
-plain, _ = metrics.ssim(slices.images[chosen], reconstructed)
+people, places = np.unique(slices.person[held_out]), np.unique(slices.position[held_out])
+chosen = []
+for number, place in enumerate(scores.spread(places, 6)):  # a person and a position a column, from the lowest up
+    theirs = held_out[slices.person[held_out] == people[number * len(people) // 6]]
+    chosen.append(theirs[np.abs(slices.position[theirs] - place).argmin()])
+inputs, outputs = slices.images[chosen], vqvae.decode(codes[chosen])
 
 # %%
-grids, size = codes[held_out], model.quantizer.codes
-ranks = draw.brightness_ranks(slices.images[held_out], grids, size)
+plain, _ = scores.ssim(inputs, outputs)
+ranks = draw.brightness_ranks(slices.images[held_out], codes[held_out], recipe.codes)
 titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(slices.names(chosen), plain, strict=True)]
-figures.show(
-    study, "vqvae-panels", draw.panels(slices.images[chosen], codes[chosen], reconstructed, titles, ranks),
-    "From top to bottom: a slice, its grid of codes (from those of the darkest cells, violet, to those of the "
-    "brightest, yellow), the reconstruction, and the absolute error. Each column is a slice of a validation person, "
-    "with its position where that is known.",
-    f"Six slices and their reconstructions, with SSIM from {plain.min():.3f} to {plain.max():.3f}.",
-)  # fmt: skip
-
-# %% [markdown]
-# ## Who uses the codebook
-#
-# *What to look for.* A straight, gently falling line means that all codes work; a cliff means that the codes to its
-# right are dead. Background cells are alike and share few codes, so the foreground is shown apart.
-
-# %%
-foreground = metrics.foreground_cells(slices.images[held_out], model.grid)
-used = metrics.usage(grids, size)
-figures.show(
-    study, "codebook-usage", draw.usage(grids, size, foreground),
-    "How often each code is chosen on validation people, from the most to the least frequent.",
-    f"{100 * used:.0f}% of {size} codes are used; perplexity {metrics.perplexity(grids, size):.0f} over all cells and "
-    f"{metrics.perplexity(grids[foreground], size):.0f} over foreground cells.",
-)  # fmt: skip
+show(
+    draw.panels(inputs, outputs, titles, codes[chosen], ranks),
+    "vqvae-panels",
+    "From top to bottom: a slice, its grid of codes (darkest cells violet, brightest yellow), the reconstruction, and "
+    "the absolute error.",
+    alt=f"{len(chosen)} slices and their reconstructions, with SSIM from {plain.min():.3f} to {plain.max():.3f}.",
+)
 
 # %% [markdown]
 # ## What was tried
 #
-# *What to look for.* Each point changes what its name says, and the model is trained again for a short while; the
-# validation people judge, so that the test people choose nothing. What another seed changes as much is no difference.
-# `vq-lib sweep` makes this table from the report's `sweep.yaml`.
+# *What to look for.* Each point of the report's `sweep.yaml` changes what its name says, and the model is trained again
+# for a short while; the validation people judge, so that the test people choose nothing. What another seed changes as
+# much is no difference. `vq-lib sweep` makes this table.
 
 # %%
-tried = sweep.table(study)
-if tried is None:
-    print(sweep.missing(study))
+if tried := comparison.sweep(study.folder):
+    display(shown.table(tried["table"], "sweep", "Validation scores of every point of the sweep."))
 else:
-    header, rows, conclusion = tried
-    display(figures.table(header, rows, "Validation scores of every point of the sweep."))
-    if conclusion:
-        display(figures.paragraphs(conclusion))
+    print(sweep.missing(study))
 
 # %% [markdown]
 # **Next:** notebook 3 learns which grids of codes are brains.
