@@ -1,10 +1,10 @@
-"""Run the four notebooks as on Google Colab: from a clone, on the older packages that are there, ours not installed.
+"""Run the five notebooks as on Google Colab: from a clone, on the older packages that are there, ours not installed.
 
     .venv/bin/python tests/colab.py [--folder DIR]
 
 A new environment gets what Colab has preinstalled and the oldest Keras that we take, and neither nilearn nor nibabel; a
 stand-in for `google.colab` is imported when a kernel starts. From the folder above the clone, papermill runs notebook
-04 on the published demo, with nothing trained, then all four notebooks on a tiny recipe. The exit status is 1 where a
+04 on the published demo, with nothing trained, then all five notebooks on a tiny recipe. The exit status is 1 where a
 notebook fails, a package that was there has changed, or the first picture of a brain comes after more than a minute. It
 installs from the internet and takes ten minutes, so pytest does not collect this file.
 """
@@ -22,7 +22,7 @@ import nbformat
 from conftest import REPOSITORY, TINY
 
 from vq_lib.environment import MINIMUM
-from vq_lib.report.pipeline import STAGES
+from vq_lib.study import STAGES
 
 PREINSTALLED = ["tensorflow==2.19.1", f"keras=={MINIMUM['keras']}.0", "tensorflow-probability", "tf-keras==2.19.0",
                 "matplotlib", "scikit-image", "pillow", "psutil", "pydantic", "pyyaml", "tqdm", "ipykernel",
@@ -54,7 +54,7 @@ def run(python, content, notebook, report):
     code = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
     times = [datetime.datetime.fromisoformat(cell.metadata.papermill["end_time"]) for cell in code]
     start = datetime.datetime.fromisoformat(code[0].metadata.papermill["start_time"])
-    shown = (time for cell, time in zip(code, times, strict=True) if 'id="figure-ssim-strip"' in str(cell.outputs))
+    shown = (time for cell, time in zip(code, times, strict=True) if 'id="figure-extremes"' in str(cell.outputs))
     return next(((time - start).total_seconds() for time in shown), None)
 
 

@@ -87,7 +87,7 @@ def outcome(folder):
             weights.visititems(lambda name, item, into=found[model]: into.update(
                 {name: np.asarray(item).tobytes()} if isinstance(item, h5py.Dataset) else {}))  # fmt: skip
     for stage in ("vqvae", "prior"):
-        with open(folder / "run" / stage / "history.csv", newline="", encoding="utf-8") as file:
+        with open(folder / f"history-{stage}.csv", newline="", encoding="utf-8") as file:
             found[stage] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
     return found
 
@@ -127,7 +127,7 @@ def disturb(folder, rng, kind, longest):
                 target.send_signal(number)
         kind = f"{number.name} of {word}" if target is not None else f"nothing (no {word} there)"
         printed = ended(process)
-    stages = [line[:3] for line in printed.splitlines() if line[1:3] == "/4" and line.endswith("…")]
+    stages = [line[:3] for line in printed.splitlines() if line[1:3] == "/5" and line.endswith("…")]
     return kind, stages[-1] if stages else "start", process.returncode, printed
 
 

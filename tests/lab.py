@@ -1,4 +1,4 @@
-"""Open the four notebooks in JupyterLab, in a browser, and run each to its end as a reader would.
+"""Open the five notebooks in JupyterLab, in a browser, and run each to its end as a reader would.
 
     .venv/bin/python tests/lab.py [--pictures DIR]
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from conftest import REPOSITORY, TINY
 from playwright.sync_api import Error, sync_playwright
 
-from vq_lib.report.pipeline import STAGES
+from vq_lib.study import STAGES
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 RED = ", ".join(f'.jp-Cell [data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("error", "stderr"))

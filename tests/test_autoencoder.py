@@ -7,23 +7,28 @@ from layer_checks import check_layer
 from skimage.metrics import structural_similarity
 
 from vq_lib import recipe
-from vq_lib.layers.autoencoder import DepthToSpace, Normalise, ResidualBlock, decoder, encoder
-from vq_lib.models import priors
-from vq_lib.models.vqvae import VQVAE, as_float32
+from vq_lib.layers.blocks import DepthToSpace, Normalise, ResidualBlock, complete, receptive_field
+from vq_lib.layers.quantizer import EMAVectorQuantizer
+from vq_lib.models.autoencoder import decoder, encoder
+from vq_lib.models.build import prior_from, quantizer_from, vqvae_from
+from vq_lib.models.saved import as_float32
+from vq_lib.models.vqvae import VQVAE
 from vq_lib.study import REPOSITORY
 
 
 def block(layer, filters, **options):
-    return recipe.Block(layer=layer, filters=filters, **options).model_dump()
+    return complete({"layer": layer, "filters": filters, **options})
 
 
 SMALL = {
     "image_shape": (16, 16, 1),
     "encoder": [block("conv", 4, stride=2, kernel=4), block("residual", 4)],
     "decoder": [block("conv", 4), block("residual", 4), block("transpose", 4, stride=2, kernel=4)],
-    "codes": 5,
-    "code_dim": 3,
 }
+
+
+def small(**options):
+    return VQVAE(**SMALL, quantizer=EMAVectorQuantizer(5, 3), **options)
 
 
 def images(n=3, seed=0):
@@ -75,7 +80,7 @@ def test_normalisation_is_float32_even_under_bfloat16(offset, low):
 
 @pytest.mark.parametrize("normalise", ["zero", "centred"])
 def test_call_equals_encode_then_decode(normalise):
-    model, x = VQVAE(**SMALL, normalise=normalise), images()
+    model, x = small(normalise=normalise), images()
     codes = model.encode(x)
     assert codes.shape == (3, 8, 8) and codes.dtype == np.int32
     output = np.asarray(model(x))
@@ -84,7 +89,7 @@ def test_call_equals_encode_then_decode(normalise):
 
 
 def test_floats_and_impossible_codes_are_refused():
-    model = VQVAE(**SMALL)
+    model = small()
     for call in (model, model.encode):
         with pytest.raises(ValueError, match="uint8"):
             call(images().astype(np.float32) / 255)
@@ -94,7 +99,7 @@ def test_floats_and_impossible_codes_are_refused():
 
 @pytest.mark.parametrize("loss", ["mse", "clipped_mse", "l1"])
 def test_losses_by_hand(loss):
-    model = VQVAE(**SMALL, loss=loss, variance=0.2)
+    model = small(loss=loss, variance=0.2)
     x = np.array([0, 0, 255, 255, 51], np.uint8)
     predicted = np.array([-0.5, 0.5, 1.5, 0.5, 0.5], np.float32)
     error = np.array({"clipped_mse": [0, 0.5, 0, 0.5, 0.3]}.get(loss, [0.5, 0.5, 0.5, 0.5, 0.3]))
@@ -112,12 +117,12 @@ def test_the_structural_term_by_hand():
         use_sample_covariance=False, full=True,
     )  # fmt: skip
     expected = np.square(x / 255 - predicted).mean() / 0.2 + 0.3 * (1 - similarity[5:-5, 5:-5].mean())
-    model = VQVAE(**SMALL, variance=0.2, structure=0.3)
+    model = small(variance=0.2, structure=0.3)
     assert float(model.compute_loss(x=x, y_pred=predicted)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_file_round_trip(tmp_path):
-    model, x = VQVAE(**SMALL, dtype="mixed_bfloat16"), images()
+    model, x = small(dtype="mixed_bfloat16"), images()
     model = as_float32(model)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
@@ -129,14 +134,81 @@ def test_file_round_trip(tmp_path):
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("reports/*/recipe.yaml")), ids=lambda path: path.parent.name)
 def test_every_recipe_builds_its_models(path):
     found = recipe.load(path)
-    model = VQVAE.from_recipe(found, variance=0.05)
+    shape = (found.data.size, found.data.size, found.data.channels)
+    model = vqvae_from(found.vqvae, shape, variance=0.05)
     assert model.grid == (found.data.size // found.vqvae.factor,) * 2
+    assert model.quantizer.num_embeddings == found.vqvae.codes
+    assert model.quantizer.get_config() | {"name": ""} == quantizer_from(found.vqvae).get_config() | {"name": ""}
     for settings in found.prior.models().values() if found.prior else ():
-        section, labels = settings.model_dump(mode="json"), ("a",) if "label" in settings.condition else ()
+        labels = ("a",) if "label" in settings.condition else ()
         slices = 1 if "position" in settings.condition else 0
-        prior = priors.from_recipe(section, model.grid, model.quantizer.codes, labels, slices)
+        prior = prior_from(settings, model.grid, model.quantizer.num_embeddings, labels, slices)
         logits = prior(np.zeros((1, *model.grid), np.int32), np.full((1, 2), -1, np.int32))
         assert logits.shape == (1, *model.grid, found.vqvae.codes)
+
+
+def test_settings_as_a_dict_are_checked_and_none_is_dropped():
+    blocks = {"encoder": [{"layer": "conv", "filters": 4}], "decoder": [{"layer": "conv", "filters": 4}]}
+    layer = quantizer_from({**blocks, "codes": 9, "code_dim": 2, "beta": 0.5, "codebook": "gradient", "seed": 4})
+    saved = layer.get_config()
+    assert type(layer).__name__ == "VectorQuantizer" and saved["num_embeddings"] == 9 and saved["embedding_dim"] == 2
+    assert saved["commitment_cost"] == 0.5 and saved["seed"] == 4
+    for wrong in ({"coeds": 9}, {"codes": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            quantizer_from({**blocks, **wrong})
+    with pytest.raises(ValueError, match="filtres"):
+        prior_from({"name": "gated", "filtres": 8}, (4, 4), 9)
+
+
+def test_what_a_block_leaves_out_is_at_its_default():
+    full = {"layer": "conv", "filters": 4, "kernel": 3, "stride": 2}
+    assert complete({"layer": "conv", "filters": 4, "stride": 2}) == full
+    assert complete(recipe.Block(layer="conv", filters=4, stride=2)) == full  # of pydantic, with keys of other kinds
+    model = VQVAE(
+        (16, 16, 1), [{"layer": "conv", "filters": 4, "stride": 2}], [{"layer": "subpixel", "filters": 4, "stride": 2}]
+    )
+    assert model.grid == (8, 8) and model.quantizer.num_embeddings == 512
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), [
+    ({"layer": "cnov", "filters": 4}, r"`layer` \(='cnov'\) must be .* Did you mean 'conv'\?"),
+    ({"layer": "residal", "filters": 4}, "Did you mean 'residual'"),
+    ({"layer": "conv", "fliters": 4}, "'conv' block has no 'fliters': .* Did you mean 'filters'"),
+    ({"layer": "conv"}, "'conv' block needs `filters`"),
+    ({"filters": 4}, "`layer` .=None. must be"),
+    ({"layer": "conv", "filters": 4, "repeat": 2}, "'conv' block has no 'repeat'"),
+    ({"layer": "residual", "filters": 4, "kernel": 5}, "'residual' block has no 'kernel'"),
+    ("conv", "a block must be a dict"),
+])  # fmt: skip
+def test_a_wrong_block_is_told_in_a_sentence(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        VQVAE((16, 16, 1), [wrong], [{"layer": "conv", "filters": 4}])
+
+
+def test_a_residual_block_keeps_its_channels():
+    with pytest.raises(ValueError, match=r"`filters` \(=4\) was given 1 channels"):
+        VQVAE((16, 16, 1), [{"layer": "residual", "filters": 4}], [{"layer": "conv", "filters": 4}])
+
+
+def test_the_receptive_field_is_where_changes_of_pixels_change_codes():
+    down = [block("conv", 4, kernel=4, stride=2), block("conv", 4, kernel=4, stride=2), block("residual", 4)]
+    model = VQVAE((32, 32, 1), down, [block("subpixel", 4, stride=4)], EMAVectorQuantizer(8, 4))
+    low, high = model.receptive_field
+    assert (low, high) == receptive_field(model.settings["encoder"])
+    base = np.full((1, 32, 32, 1), 90, np.uint8)
+    bright = np.repeat(base, 32, axis=0)
+    bright[np.arange(32), :, np.arange(32)] = 250  # image i: another column i
+    vectors = np.asarray(model.encoder(np.concatenate([base, bright])))[:, 4, 4]
+    seen = np.flatnonzero(np.abs(vectors[1:] - vectors[0]).max(axis=-1) > 0)
+    assert seen.min() >= 16 + low and seen.max() <= 16 + high and len(seen) > 10
+
+
+def test_each_term_of_the_loss_is_in_the_logs_by_name():
+    model = small(structure=0.3, variance=0.2)
+    model.compile("adam")
+    logs = model.evaluate(images(8), verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "reconstruction", "structural", "quantizer"}
+    assert logs["loss"] == pytest.approx(logs["reconstruction"] + logs["structural"] + logs["quantizer"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "value", "right"), [
@@ -146,4 +218,14 @@ def test_every_recipe_builds_its_models(path):
 ])  # fmt: skip
 def test_a_misspelt_choice_is_named_with_what_is_allowed(name, value, right):
     with pytest.raises(ValueError, match=f"`{name}` \\(='{value}'\\) must be {right}"):
-        VQVAE(**SMALL, **{name: value})
+        small(**{name: value})
+
+
+def test_fit_moves_the_codebook_and_evaluate_does_not():
+    model = small()
+    model.compile("adam")
+    before = np.asarray(model.quantizer.counts).copy()
+    model.evaluate(images(4), verbose=0)
+    np.testing.assert_array_equal(model.quantizer.counts, before)
+    model.fit(images(4), verbose=0)
+    assert np.abs(np.asarray(model.quantizer.counts) - before).max() > 0.1

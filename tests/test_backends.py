@@ -14,12 +14,10 @@ DEMO = REPOSITORY / "reports" / "demo" / "models" / "vqvae.keras"
 MAKE = """
 import sys
 import numpy as np
-from vq_lib.models import priors
-from vq_lib import recipe
+from vq_lib.models.build import KINDS
 
-for kind in priors.KINDS:
-    settings = recipe.PriorModel(name=kind, filters=8, blocks=1, head=1, kernel=5, embedding=4)
-    prior = priors.from_recipe(settings.model_dump(mode="json"), (6, 6), 16)
+for kind in KINDS:
+    prior = KINDS[kind]((6, 6), 16, filters=8, blocks=1, head=1, kernel=5, embedding=4)
     rng = np.random.default_rng(0)
     prior.set_weights([rng.normal(0, 0.3, weight.shape).astype("float32") for weight in prior.get_weights()])
     prior.save(f"{sys.argv[1]}/{kind}.keras")
@@ -27,15 +25,16 @@ for kind in priors.KINDS:
 USE = """
 import sys
 import numpy as np
-from vq_lib.models import loading, priors, sampling, vqvae
+from vq_lib.models import sampling, saved
+from vq_lib.models.build import KINDS
 
 folder, demo, target = sys.argv[1:]
 images, codes = (np.load(f"{folder}/{name}.npy", allow_pickle=False) for name in ("images", "codes"))
-model, found = loading.load(demo), {}
+model, found = saved.load(demo), {}
 found["codes"] = model.encode(images)
 found["images"], found["called"] = model.decode(found["codes"]), model.predict_on_batch(images)
-for kind in priors.KINDS:
-    prior = loading.load(f"{folder}/{kind}.keras")
+for kind in KINDS:
+    prior = saved.load(f"{folder}/{kind}.keras")
     found[f"logits {kind}"] = prior.predict_on_batch(codes)
     found[f"drawn {kind}"] = sampling.sample(prior, 3, seed=1)
 np.savez(target, **found)
@@ -77,5 +76,12 @@ def test_one_model_on_all_backends(tmp_path):
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="this is TensorFlow")
 def test_no_other_backend_needs_tensorflow():
     """Everything but the TensorFlow Probability edge imports without TensorFlow, whether it is installed or not."""
-    code = "import sys; sys.modules['tensorflow'] = None; from vq_lib import stages, commands, sweep, figures"
+    code = """
+import sys
+sys.modules["tensorflow"] = None
+from vq_lib import cli, data, plots, scores
+from vq_lib.models import build, sampling, saved
+from vq_lib.report import commands, sweep
+from vq_lib.training import callbacks, finished, resume
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,7 +6,7 @@ from bench import sampling as bench
 from layer_checks import array
 from test_prior import prior
 
-from vq_lib.models import priors
+from vq_lib.models.build import KINDS
 
 
 def test_the_tutorials_form_is_the_same_function():
@@ -21,9 +21,9 @@ def test_operations_by_hand():
     options = {"filters": 4, "blocks": 1, "kernel": 3, "head": 1}
     common = 2 * ((4 * 4 + 4) + (4 * 7 + 7))  # head and logits, with their biases
     block = (4 * 4 + 4) + (5 * 4 * 2 + 2) + (2 * 4 + 4)
-    assert bench.operations(priors.KINDS["pixelcnn"]((2, 3), 7, **options)) == 4 * 4 + 2 * (4 + block) + common
+    assert bench.operations(KINDS["pixelcnn"]((2, 3), 7, **options)) == 4 * 4 + 2 * (4 + block) + common
     block, attention = (5 * 4 * 4 + 4) + (4 * 8 + 8), (6 * 3 + 3) + (6 * 8 + 8) + (9 * 8 + 8)
-    snail = priors.KINDS["snail"]((2, 3), 7, key_dim=3, value_dim=5, **options)
+    snail = KINDS["snail"]((2, 3), 7, key_dim=3, value_dim=5, **options)
     assert bench.operations(snail) == 4 * 4 + 2 * (4 + block + attention) + (3 + 5) * 6 + common
 
 

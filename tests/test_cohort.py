@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from vq_lib.data import cohort
-from vq_lib.scores.metrics import ssim
+from vq_lib.scores.images import ssim
 
 PEOPLE = {"train": 96, "validation": 12, "test": 16}
 

@@ -1,7 +1,8 @@
-"""Colour pictures of a folder through the whole of the VQ-VAE's stages: three channels in, three out."""
+"""Colour pictures of a folder: three channels in, three out, in slices, model, scores and commands."""
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from conftest import vq_lib
@@ -9,12 +10,11 @@ from PIL import Image
 
 from vq_lib import data as datasets
 from vq_lib.data import reading
-from vq_lib.plots import data as plots
-from vq_lib.report import evaluation
-from vq_lib.report.card import card
-from vq_lib.scores import baselines
+from vq_lib.data.augment import augment
+from vq_lib.models.build import prior_from, vqvae_from
+from vq_lib.scores.images import scores
 from vq_lib.study import Study
-from vq_lib.training import stages
+from vq_lib.training.batches import Batches
 
 RECIPE = """\
 title: Colour
@@ -24,46 +24,52 @@ vqvae:
   decoder: [{layer: transpose, filters: 8, kernel: 4, stride: 4}]
   codes: 16
   code_dim: 4
-  batch: 4
-  epochs: 1
-prior: {filters: 8, blocks: 1, head: 1, kernel: 3, batch: 4, epochs: 1}
+prior: {filters: 8, blocks: 1, head: 1, kernel: 3}
 """
 
 
-def test_colour_through_training_scores_and_commands(tmp_path):
-    rng = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("colour"), np.random.default_rng(0)
     for k in range(24):
         small = rng.integers(0, 256, (6, 5 + k % 3, 3)).astype(np.uint8)
-        folder = tmp_path / "data" / ("test" if k > 17 else "train") / ("warm" if k % 2 else "cold")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(small).resize((40, 48), Image.Resampling.NEAREST).save(folder / f"{k}.{('png', 'webp')[k % 2]}")
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    study = Study(str(tmp_path), str(tmp_path / "data"))
+        place = folder / "data" / ("test" if k > 17 else "train") / ("warm" if k % 2 else "cold")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(small).resize((40, 48), Image.Resampling.NEAREST).save(place / f"{k}.{('png', 'webp')[k % 2]}")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    return Study(str(folder), str(folder / "data"))
+
+
+def test_slices_keep_their_colour(study):
     slices = datasets.load(study)
-    assert slices.images.shape == (24, 32, 32, 3)
-    first = reading.read(tmp_path / "data" / slices.source[0], 32, channels=3)
+    assert slices.image_shape == (32, 32, 3) and len(slices) == 24
+    first = reading.read(study.data_folder / slices.source[0], 32, channels=3)
     np.testing.assert_array_equal(slices.images[0], first)
     assert not np.array_equal(first[..., 0], first[..., 1])
-    model, codes, summary = stages.train_vqvae(study, slices)
-    assert model.decode(codes[:2]).shape == (2, 32, 32, 3)
-    report, outputs, _ = evaluation.vqvae_metrics(study, slices, model, codes, summary)
-    assert 0 < report["ssim"]["mean"] < 1 and outputs.shape[-1] == 3
-    assert set(baselines.kept(study, slices)) == {"zeros", "mean_image", "position_mean", "nearest_training"}
-    assert baselines.kept(study, slices) == baselines.predictions(slices)
-    prior, found = next(iter(stages.train_priors(study, slices).values()))
-    bits = evaluation.prior_metrics(found, report["bits_per_pixel"], model.quantizer.codes)["bits_per_pixel"]
-    likelihood = evaluation.likelihood_metrics(study, slices, model, prior, codes, outputs)
-    if likelihood is not None:  # a pixel is one, whatever its channels
-        assert likelihood["codes"]["mean"] == pytest.approx(bits, rel=1e-6)
-    document = evaluation.write_metrics(study, slices, report, {}, {}, summary["precision"])
-    assert any("cannot vouch" in text for text in document["data"]["checks"]["warnings"])
-    assert document["data"]["checks"]["layout"] == "image_folder"
-    assert "32×32 colour slices" in card(study, document, "")
-    for draw in (plots.by_position_and_class, plots.histograms, plots.mean_and_deviation):
-        draw(slices).canvas.draw()
-    model_file = study.vqvae / "model.keras"
-    done = vq_lib("score", "--model", model_file, tmp_path / "data" / "test", "--json", tmp_path / "scores.json")
+    assert set(slices.label) == {"warm", "cold"} and slices.counts()["test"]["images"] == 6
+    summary = datasets.summary(study)
+    assert summary["layout"] == "image_folder" and any("cannot vouch" in text for text in summary["warnings"])
+    assert "colour read as grey" not in summary
+
+
+def test_colour_through_model_scores_prior_and_command(study, tmp_path):
+    slices, recipe = datasets.load(study), study.recipe
+    train, test = slices.where("train"), slices.where("test")
+    keras.utils.set_random_seed(0)
+    model = vqvae_from(recipe.vqvae, slices.image_shape, variance=0.08)
+    model.compile(keras.optimizers.Adam(1e-3))
+    batches = Batches(slices.images, train, 4, seed=0, change=lambda x, rng: augment(x, rng, shift=0.05, flip=True))
+    model.fit(batches, epochs=1, verbose=0)
+    codes = model.encode(slices.images)
+    outputs = model.decode(codes[test])
+    assert codes.shape == (24, 8, 8) and outputs.shape == (6, 32, 32, 3)
+    found = scores(slices.images[test], outputs)
+    assert 0 < found["ssim"].mean() < 1
+    prior = prior_from(recipe.prior.models()["pixelcnn"], model.grid, model.quantizer.num_embeddings)
+    assert prior(codes[:2]).shape == (2, 8, 8, 16)
+    model.save(tmp_path / "model.keras")
+    done = vq_lib("score", "--model", tmp_path / "model.keras", study.data_folder / "test",
+                  "--json", tmp_path / "scores.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert abs(json.loads((tmp_path / "scores.json").read_text())["ssim"]["mean"] - report["ssim"]["mean"]) < 1e-5
-    plain = Study(str(tmp_path), str(tmp_path / "data"), "data.augment=null")
-    assert stages.vqvae_key(plain, slices) != stages.vqvae_key(study, slices)  # it must be trained anew
+    told = json.loads((tmp_path / "scores.json").read_text())
+    assert abs(told["ssim"]["mean"] - found["ssim"].mean()) < 1e-5

@@ -5,9 +5,9 @@ import os
 import re
 import shutil
 import sys
-from pathlib import Path
 
 import keras
+import nibabel
 import numpy as np
 import pytest
 from conftest import TINY, vq_lib
@@ -17,8 +17,7 @@ from skimage.metrics import structural_similarity
 from vq_lib import cli
 from vq_lib.errors import UserError
 from vq_lib.models import vqvae
-from vq_lib.report import commands, pipeline
-from vq_lib.study import Study
+from vq_lib.report import commands
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +94,8 @@ def test_equal_names_in_two_folders_stay_apart(tiny, folder, tmp_path, monkeypat
 def test_images_of_more_than_8_bits_are_read_as_the_report_read_them(tiny, folder, tmp_path):
     """Levels from 0 to 4080 in 16 bits, of which `data.white` says that 4095 is white."""
     copy = shutil.copytree(tiny, tmp_path / tiny.name)
-    recipe = copy / "recipe.yaml"
-    recipe.write_text(TINY.replace("size: 32,", "size: 32, white: 4095,"), encoding="utf-8")
+    people = "{layout: cohort, size: 32, slices: 3, people: {train: 4, validation: 2, test: 2}}"
+    (copy / "recipe.yaml").write_text(TINY.replace(people, "{size: 32, slices: 3, white: 4095}"), encoding="utf-8")
     (tmp_path / "deep").mkdir()
     for path in folder.glob("*.png"):
         Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 16).save(tmp_path / "deep" / path.name)
@@ -110,16 +109,70 @@ def test_images_of_more_than_8_bits_are_read_as_the_report_read_them(tiny, folde
 def test_settings_that_a_report_was_built_with_count_for_its_images(tiny, tmp_path):
     copy = shutil.copytree(tiny, tmp_path / tiny.name)
     document = json.loads((copy / "metrics.json").read_text())
-    document["provenance"]["overrides"] = "data.white=4095"
+    document["provenance"]["overrides"] = "data.layout=image_folder data.white=4095"
     for place in (copy, copy / "run"):
         (place / "metrics.json").write_text(json.dumps(document))
-    assert commands._trained_with(copy).data.white == 4095
-    assert commands._trained_with(tiny).data.white is None
+    assert commands._as_built(copy).recipe.data.white == 4095
+    assert commands._as_built(tiny).recipe.data.white is None
 
 
-def test_people_are_told_apart_by_sub_folders_where_names_do_not():
-    paths = [Path(name) for name in ("AD/1.png", "NC/1.png", "a/case_1_slice_3.nii.png", "b/case_1_slice_4.nii.png")]
-    assert commands._people(paths).tolist() == ["AD/1.png", "NC/1.png", "case_1", "case_1"]
+def scored(tiny, capsys, *arguments):
+    """What `vq-lib score` prints, in this process."""
+    commands.score(cli.parser().parse_args(["score", "--report", str(tiny), *map(str, arguments)]))
+    return capsys.readouterr().out
+
+
+def test_people_are_told_apart_as_training_does_and_spoken_of_only_where_they_are_known(tiny, folder, tmp_path, capsys):
+    pictures = sorted(folder.glob("*.png"))
+    names = {"adni": "{0}/218{1:03d}_{2}.png", "kaggle": "Mild/OAS1_{1:04d}_MR1_mpr-1_{2}.png",
+             "unknown": "{2}-{1}.png", "bids": "sub-{1:02d}/slice_{2}.png"}  # fmt: skip
+    for layout, name in names.items():
+        for i, path in enumerate(pictures):
+            place = tmp_path / layout / name.format("AD" if i < 3 else "NC", 1 + i // 3, i % 3)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+        shutil.copy(pictures[0], tmp_path / layout / "x.reconstruction.png")
+        printed = scored(tiny, capsys, tmp_path / layout)
+        assert "1 files are reconstructions by their names and were left out" in printed
+        if layout == "unknown":
+            assert "6 images, 95% interval over images (people unknown)" in printed and "of 6 people" not in printed
+        else:
+            assert "6 images of 2 people, 95% interval over people" in printed
+
+
+def test_one_person_has_no_interval(tiny, folder, tmp_path, capsys):
+    for path in sorted(folder.glob("case_000*.png")):
+        shutil.copy(path, tmp_path)
+    printed = scored(tiny, capsys, tmp_path)
+    assert "3 images of 1 people" in printed and re.search(r"^SSIM +0\.\d{4} +– +–$", printed, re.M)
+
+
+def volume(path, seed=0):
+    """A small volume of a head that is brighter in the middle."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in (24, 28, 24)), indexing="ij")
+    levels = np.clip(1.2 - sum(axis**2 for axis in axes), 0, 1) * (900 + 10 * seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(levels.astype(np.float32), np.diag([4.0, 4, 4, 1])), path)
+
+
+def test_volumes_are_taken_wherever_images_are(tiny, tmp_path, capsys):
+    for person in (1, 2):
+        volume(tmp_path / "volumes" / f"sub-{person:02d}_T1w.nii.gz", person)
+    assert "6 images of 2 people" in scored(tiny, capsys, tmp_path / "volumes"), "three slices each, as the recipe says"
+    one, out = tmp_path / "volumes" / "sub-01_T1w.nii.gz", tmp_path / "out"
+    commands.reconstruct(cli.parser().parse_args(["reconstruct", "--report", str(tiny), str(one), "--out", str(out)]))
+    assert [path.name for path in sorted(out.iterdir())] == [
+        f"sub-01_T1w.nii.0{k}.reconstruction.png" for k in (1, 2, 3)
+    ]
+    assert generated(tiny, tmp_path, "-n", 2, "--complete", one).shape == (2, 32, 32)
+
+
+def test_16_bits_that_would_come_out_black_say_so(tiny, tmp_path, capsys):
+    level = np.random.default_rng(0).integers(0, 4096, (32, 32)).astype(np.uint16)
+    Image.fromarray(level).save(tmp_path / "case_1_slice_0.png")
+    with pytest.raises(UserError, match="set data.white"):
+        scored(tiny, capsys, tmp_path)
+    assert "1 images" in scored(tiny, capsys, tmp_path, "--white", 4095)
 
 
 def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path):
@@ -216,36 +269,50 @@ def test_what_cannot_be_drawn_is_named(tiny, folder, tmp_path):
         assert stopped.value.code == 2
 
 
-def test_models_of_another_report_are_refused(tiny, folder, tmp_path):
+def test_models_are_known_by_their_settings_and_not_by_their_folders_name(tiny, folder, tmp_path):
     copy = tmp_path / "mine"
     shutil.copytree(tiny, copy, ignore=shutil.ignore_patterns("run"))
-    done = vq_lib("score", "--report", copy, folder)
-    assert done.returncode == 2 and f"those of the report {tiny.name!r}" in done.stderr, done.stderr
+    recipe = (copy / "recipe.yaml").read_text(encoding="utf-8")
+    (copy / "recipe.yaml").write_text(recipe.replace("A tiny report", "Mine").replace("samples: 4", "samples: 8"))
+    assert commands._trained(commands._as_built(copy), True) == [
+        copy / "models" / f"{x}.keras" for x in ("vqvae", "prior")
+    ]
+    (copy / "recipe.yaml").write_text(recipe.replace("codes: 16", "codes: 8"), encoding="utf-8")
+    with pytest.raises(UserError, match="made with other settings than the recipe"):
+        commands._trained(commands._as_built(copy), False)
     (copy / "metrics.json").unlink()
     assert vq_lib("score", "--report", copy, folder).returncode == 0
 
 
-def test_vqvae_and_prior_are_of_one_training(tiny, tmp_path, monkeypatch):
+def test_vqvae_and_prior_are_of_one_training(tiny, tmp_path):
     """While notebook 02 has trained anew and notebook 03 has not, `run/` holds half of two reports."""
     copy = shutil.copytree(tiny, tmp_path / tiny.name)
-    monkeypatch.setattr(commands, "_model", lambda path, kind: path.relative_to(copy).as_posix())
-    asked = cli.parser().parse_args(["generate", "--report", str(copy)])
-    assert commands._models(asked, prior=True) == ["run/vqvae/model.keras", "run/prior/model.keras"]
+
+    def found(prior):
+        paths = commands._trained(commands._as_built(copy), prior)
+        return [path.relative_to(copy).as_posix() for path in paths]
+
+    assert found(True) == ["run/vqvae/model.keras", "run/prior/pixelcnn/model.keras"]
     summary = copy / "run" / "vqvae" / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "key": "that of another training"}))
-    assert commands._models(asked, prior=True) == ["models/vqvae.keras", "models/prior.keras"]
-    assert commands._models(asked) == ("run/vqvae/model.keras", None)
-    (copy / "models" / "vqvae.keras").unlink()
+    assert found(True) == ["models/vqvae.keras", "models/prior.keras"]
+    assert found(False) == ["run/vqvae/model.keras"]
+    (copy / "models" / "prior.keras").unlink()
     with pytest.raises(UserError, match="has no trained prior yet"):
-        commands._models(asked, prior=True)
+        found(True)
 
 
-def test_a_report_without_prior_publishes_none(tiny, tmp_path):
-    copy = shutil.copytree(tiny, tmp_path / tiny.name)
-    assert (copy / "models" / "prior.keras").exists() and (copy / "history-prior.csv").exists()
-    pipeline.publish(Study(copy, overrides="prior=null"))
-    assert sorted(path.name for path in copy.glob("models/*.keras")) == ["vqvae.keras"]
-    assert sorted(path.name for path in copy.glob("history-*")) == ["history-vqvae.csv"]
+def test_without_a_prior_generate_says_what_is_missing(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
+    for overrides, sentence in (
+        ("", "has no trained vqvae yet: run 'make report"),
+        ("prior", "has no prior, which draws"),
+    ):
+        if overrides:
+            text = TINY[: TINY.index("prior:")] + TINY[TINY.index("evaluation:") :]
+            (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=sentence):
+            commands.generate(cli.parser().parse_args(["generate", "--report", str(tmp_path)]))
 
 
 def test_an_unconditioned_prior_knows_no_labels():
@@ -263,6 +330,10 @@ def test_conditions_drawn_evenly_cover_all(tiny):
     arguments = cli.parser().parse_args(["generate", "--report", "x", "-n", "200", "--position", "3"])
     found = commands._condition(prior(**VARIANTS[3]), arguments)
     assert set(found[:, 0]) == {0, 1} and set(found[:, 1]) == {3}
+    whole, part = (
+        commands._condition(prior(**VARIANTS[3]), cli.parser().parse_args(["generate", "-n", n])) for n in "94"
+    )
+    np.testing.assert_array_equal(whole[:4], part)  # that of image i does not depend on how many are drawn
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):

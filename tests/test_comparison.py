@@ -11,6 +11,7 @@ from PIL import Image
 
 from vq_lib import recipe
 from vq_lib.report import comparison
+from vq_lib.report.metrics import stage_keys
 from vq_lib.study import REPOSITORY
 
 
@@ -74,6 +75,10 @@ def reports(tmp_path):
     return tmp_path
 
 
+def comparison_text(folder):
+    return bs4.BeautifulSoup(comparison.page(folder), "html.parser").get_text()
+
+
 def test_all_reports_are_on_the_page(reports):
     assert comparison.write(reports)
     text = (reports / "index.html").read_text(encoding="utf-8")
@@ -85,17 +90,18 @@ def test_all_reports_are_on_the_page(reports):
     assert [row.th.get_text() for row in first] == ["mine & <more>", "one", "two"]
     assert "0.900 (0.890–0.910)" in first[1].get_text() and "0.500 / 0.200" in first[1].get_text()
     assert "0.90 (0.89–0.91)" in soup.find(id="generation").get_text()
-    assert "reports/broken/metrics.json could not be read" in soup.header.get_text()
+    assert "reports/broken/metrics.json is not valid JSON" in soup.header.get_text()
     assert "reports/copied/metrics.json is that of the report 'one'" in soup.header.get_text()
     assert "silu helps" in soup.find(id="sweeps").get_text()
     assert "SSIM 0.8575" in soup.find(id="systems").get_text()
     cost = [[cell.get_text() for cell in row.find_all("td")] for row in soup.find(id="cost").find_all("tr")[1:]]
     assert [row[2] for row in cost] == ["–", "1.0", "–"]  # minutes to SSIM 0.85: the second epoch ends after 60 s
     one = comparison.Report(reports / "one")
-    assert (comparison.minutes_to(one, 0.8), comparison.minutes_to(one, 0.95)) == ("0.5", "over 1.0")
+    one.histories["vqvae"]["val_ssim"] -= 0.06
+    assert one.minutes_to_level == "over 1.0"
     assert one.settings is None and one.title == "one"  # without its recipe
     shown = [figure["id"] for figure in soup.select("figure")]
-    assert shown == ["figure-rate-distortion", "samples-one", "figure-training", "figure-cost", "figure-sweep-one"]
+    assert shown == ["figure-rate-distortion", "samples-one", "figure-training"]
     picture = Image.open(io.BytesIO(base64.b64decode(soup.find(id="samples-one").img["src"].split(",")[1])))
     assert picture.size == (1120, 560)
 
@@ -109,11 +115,12 @@ def test_a_sweep_shows_the_points_that_are_planned_and_counts_those_that_are_not
     assert comparison.sweep(folder) is None, "without sweep.yaml nobody knows what the rows are"
     (folder / "sweep.yaml").write_text("points: {the recipe: '', silu: a, new: b}\nconclusion: None.\n")
     found = comparison.sweep(folder)
-    assert found["rows"] == [["the recipe", "0.8"], ["silu", "0.7"]]
-    assert found["conclusion"].startswith("None. 2 of 3 points") and "'vq-lib sweep mine'" in found["conclusion"]
+    assert found["table"].to_numpy().tolist() == [["the recipe", 0.8], ["silu", 0.7]]
+    assert (found["conclusion"], found["missing"]) == ("None.", 1)
+    assert "Not trained yet: 1 of its points; vq-lib sweep mine" in comparison_text(tmp_path)
     (folder / "sweep.csv").write_text(table.replace("0.7", "nan"), encoding="utf-8")
-    assert len(comparison.sweep(folder)["rows"]) == 2, "one was trained on slices without any foreground"
-    assert comparison.sweeps(tmp_path)[0]["rows"] == [["the recipe", "0.8"]]
+    assert len(comparison.sweep(folder)["table"]) == 2, "one was trained on slices without any foreground"
+    assert "silu–" in comparison_text(tmp_path)
     (folder / "sweep.csv").write_text(table.replace("0.7", "?"), encoding="utf-8")
     assert comparison.sweep(folder) is None
     (folder / "sweep.csv").write_text(table + '"' + "x" * 200_000, encoding="utf-8")
@@ -129,7 +136,7 @@ def test_published_systems_are_trained_or_named_apart(reports):
         soup = bs4.BeautifulSoup(comparison.page(reports), "html.parser")
         return soup.find(id="systems")
 
-    assert "test SSIM here" not in systems().get_text()
+    assert [row("td")[1].get_text() for row in systems().select("tbody tr")] == ["–"] * 5
     assert "Not trained here yet: oasis-128-generative, oasisvq, oasis-256, image-folder, adni." in systems().get_text()
     (reports / "oasisvq").mkdir()
     document = metrics("oasisvq", 0.71)
@@ -148,7 +155,9 @@ def test_only_reports_on_the_same_data_share_axes(reports):
     found, _ = comparison.read(reports)
     groups = comparison.groups(found)
     assert [[report.name for report in group] for _, group in groups] == [["mine & <more>", "one"], ["two"]]
-    figure = draw.rate_distortion(groups, found, {groups[1][0]: [("published", 0.39, 0.8)]})
+    drawn = {report.name: report.drawn for report in found}
+    by_data = [(data, [drawn[report.name] for report in group]) for data, group in groups]
+    figure = draw.rate_distortion(by_data, list(drawn.values()), {groups[1][0]: [("published", 0.39, 0.8)]})
     marks = [[line.get_marker() for line in axes.lines if len(line.get_xdata())] for axes in figure.axes]
     assert [mark.count("x") for mark in marks] == [0, 0, 1, 0]
     assert [mark.count("^") for mark in marks] == [1, 1, 1, 1], "two reports' codec at one setting is one mark"
@@ -157,25 +166,41 @@ def test_only_reports_on_the_same_data_share_axes(reports):
     assert not name.get_window_extent().contains(*figure.axes[2].transData.transform((0.4, 0.8))), "WebP is beside it"
 
 
-def test_minutes_count_compared_priors():
-    document = metrics("one", 0.9)
-    assert sum(comparison.trainings(document).values()) == 2.0
-    document["provenance"]["seconds"] |= {"prior snail": 60.0, "evaluation": 999.0}
-    assert comparison.trainings(document) == {"VQ-VAE": 1.5, "prior": 0.5, "compared priors": 1.0}
+def test_a_page_elsewhere_leads_to_the_reports(reports):
+    (reports / "run").mkdir()
+    assert comparison.write(reports, reports / "run" / "index.html")
+    text = (reports / "run" / "index.html").read_text(encoding="utf-8")
+    links = [link["href"] for link in bs4.BeautifulSoup(text, "html.parser").select("ul.reports a")]
+    assert "../one/report.html" in links and len(links) == 3 and str(reports) not in text
+    assert not (reports / "index.html").exists()
 
 
 def test_settings_are_those_that_the_report_was_built_with(reports):
-    shutil.copy(REPOSITORY / "reports" / "demo" / "recipe.yaml", reports / "one")
+    path = reports / "one" / "recipe.yaml"
+    shutil.copy(REPOSITORY / "reports" / "demo" / "recipe.yaml", path)
     overrides = "vqvae.codes=32"
     document = metrics("one", 0.9, True)
-    document["provenance"] |= {
-        "recipe_sha256": recipe.load(reports / "one" / "recipe.yaml", overrides).sha256, "overrides": overrides
-    }  # fmt: skip
+    document["provenance"] |= {"recipe_sha256": recipe.load(path, overrides).sha256, "overrides": overrides}
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
     assert comparison.Report(reports / "one").settings.vqvae.codes == 32
     assert "MNI152" in comparison.page(reports), "the pictures of synthetic people say where they come from"
     document["provenance"]["overrides"] = ""
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    assert comparison.Report(reports / "one").settings is None
+
+
+def test_a_new_title_or_number_of_samples_drops_no_settings(reports):
+    """A report is known by its stages."""
+    path = reports / "one" / "recipe.yaml"
+    text = (REPOSITORY / "reports" / "demo" / "recipe.yaml").read_text(encoding="utf-8")
+    document = metrics("one", 0.9)
+    path.write_text(text, encoding="utf-8")
+    document["provenance"]["keys"] = stage_keys(recipe.load(path))
+    (reports / "one" / "metrics.json").write_text(json.dumps(document))
+    path.write_text(text.replace("title: ", "title: My ") + "evaluation: {samples: 9}\n", encoding="utf-8")
+    report = comparison.Report(reports / "one")
+    assert report.title.startswith("My ") and report.settings.evaluation.samples == 9
+    path.write_text(text.replace("codes: 256", "codes: 128"), encoding="utf-8")
     assert comparison.Report(reports / "one").settings is None
 
 
@@ -193,7 +218,7 @@ def test_checks_of_another_kind_are_told_as_unreadable(reports):
     document = metrics("one", 0.9)
     document["data"]["checks"] = []
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
-    assert "reports/one/metrics.json could not be read" in comparison.page(reports)
+    assert "reports/one/metrics.json is not as 'vq-lib report' writes it: data.checks" in comparison_text(reports)
 
 
 @pytest.mark.parametrize(("part", "key"), [("vqvae", "psnr"), ("vqvae", "epochs"), ("provenance", "device"),
@@ -202,19 +227,21 @@ def test_a_report_without_what_a_table_needs_is_told_as_unreadable(reports, part
     document = metrics("one", 0.9)
     del document[part][key]
     (reports / "one" / "metrics.json").write_text(json.dumps(document))
-    text = comparison.page(reports)
-    assert "reports/one/metrics.json could not be read" in text and "two/report.html" in text
+    text = comparison_text(reports)
+    assert f"reports/one/metrics.json is not as 'vq-lib report' writes it: {part}" in text
+    assert "two/report.html" in comparison.page(reports)
 
 
 @pytest.mark.parametrize(("part", "value"), [
     ("codecs", [1]), ("codecs", {"prior": {"webp": {"ssim": 0.9}}}),
     ("provenance", {**metrics("one", 0.9)["provenance"], "data_fingerprint": []}),
-    ("prior", {**metrics("one", 0.9)["prior"], "bits_per_code": {"test": 1, "train": 0}}),
+    ("prior", {**metrics("one", 0.9)["prior"], "bits_per_code": [1, 2]}),
 ])  # fmt: skip
 def test_a_report_without_what_a_figure_needs_is_told_as_unreadable(reports, part, value):
     (reports / "one" / "metrics.json").write_text(json.dumps({**metrics("one", 0.9), part: value}))
-    text = comparison.page(reports)
-    assert "reports/one/metrics.json could not be read" in text and "two/report.html" in text
+    text = comparison_text(reports)
+    assert f"reports/one/metrics.json is not as 'vq-lib report' writes it: {part}" in text
+    assert "two/report.html" in comparison.page(reports)
 
 
 def test_strange_tables_of_a_report_are_left_out(reports):
@@ -222,20 +249,16 @@ def test_strange_tables_of_a_report_are_left_out(reports):
     (reports / "one" / "history-prior.csv").write_text("epoch,val_loss\n1,often\n")
     (reports / "one" / "sweep.csv").write_text("change,ssim_foreground\nthe recipe,\n")
     soup = bs4.BeautifulSoup(comparison.page(reports), "html.parser")
-    assert [figure["id"] for figure in soup.select("figure")] == [
-        "figure-rate-distortion",
-        "samples-one",
-        "figure-cost",
-    ]
+    assert [figure["id"] for figure in soup.select("figure")] == ["figure-rate-distortion", "samples-one"]
 
 
 def test_a_report_of_other_data_than_its_recipes_says_so(reports):
     shutil.copy(REPOSITORY / "reports" / "adni" / "recipe.yaml", reports / "two")
     document = metrics("two", 0.93)
-    for layout, said in (("oasis", ", on OASIS-1"), ("adni", ""), (None, "")):
+    for layout, name in (("oasis", "OASIS-1"), ("adni", ""), (None, "")):
         document["data"]["checks"] = {"layout": layout}
         (reports / "two" / "metrics.json").write_text(json.dumps(document))
-        assert comparison.elsewhere(comparison.Report(reports / "two")) == said
+        assert comparison.Report(reports / "two").elsewhere == name
 
 
 def test_the_page_loads_nothing_and_says_everything_twice(reports):

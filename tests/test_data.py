@@ -11,7 +11,6 @@ from PIL import Image
 from vq_lib import data as datasets
 from vq_lib.data import Slices, reading
 from vq_lib.errors import UserError
-from vq_lib.plots import data as plots
 from vq_lib.study import Study
 
 MODEL = "vqvae: {encoder: [{layer: conv, filters: 4, stride: 2}], decoder: [{layer: transpose, filters: 4, stride: 2}]}"
@@ -293,29 +292,54 @@ def test_the_cohort_is_cached_too(study):
     assert "synthetic" in datasets.acknowledgement(mine)
 
 
-# Figures ---------------------------------------------------------------------------------------------------------
+# Before the training ------------------------------------------------------------------------------------------------
 
 
-def test_moments_and_levels_against_numpy(study, images):
-    slices = datasets.load(study("{layout: oasis, size: 32}", images))
-    mean, deviation = plots.moments(slices)[11]
-    pictures = np.stack([picture(case, 11) for case in CASES["train"]]) / 255
-    np.testing.assert_allclose(mean[..., 0], pictures.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(deviation[..., 0], pictures.std(axis=0), atol=1e-6)
-    counts = plots.level_counts(slices.images, np.arange(18))
-    np.testing.assert_array_equal(counts, np.histogram(slices.images, bins=np.arange(257))[0])
+def pictures_of_people(root, labels=("AD", "CN"), people=12):
+    """Class folders of two pictures a person, whose position no name tells."""
+    for who in range(people):
+        folder = root / labels[who % len(labels)]
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in "ab":
+            Image.fromarray(picture(who, ord(k))).save(folder / f"p{who}{k}.png")
+    return root
 
 
-def test_every_figure_draws(study, images):
-    slices = datasets.load(study("{layout: oasis, size: 32}", images))
-    drawn = [draw(slices) for draw in (plots.by_position_and_class, plots.same_position, plots.split_sizes,
-                                       plots.histograms, plots.mean_and_deviation)]  # fmt: skip
-    drawn.append(plots.guesses(slices, np.zeros((6, 32, 32, 1), np.float32), lambda a, b: (np.zeros(6), np.ones(6))))
-    drawn.append(plots.augmented(slices, lambda images, rng: 255 - images))
-    for figure in drawn:
-        figure.canvas.draw()
-    assert len(drawn[0].axes) == 2 * 3 and len(drawn[1].axes) == 8
-    assert "3 unlabelled" in plots.overview(slices).text
+PERSON = "{size: 16, person: 'p(.+)[ab]'}"
+
+
+@pytest.mark.parametrize("wanted", ["label", "position"])
+@pytest.mark.parametrize("place", ["", "compare: {gated: {condition: [%s]}}, "])
+def test_a_condition_that_the_data_cannot_give_is_refused_before_anything_is_trained(
+    study, images, tmp_path, wanted, place
+):
+    folder = images if wanted == "label" else pictures_of_people(tmp_path / "people")
+    mine = study("{size: 16}" if wanted == "label" else PERSON, folder)
+    prior = place % wanted if place else f"condition: [{wanted}], "
+    recipe = mine.folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + f"prior: {{{prior}filters: 4, kernel: 3}}\n")
+    mine = Study(str(mine.folder), str(folder))
+    refuses(mine, "prior.condition", wanted, "leave it out")
+    with pytest.raises(UserError, match=f"prior.condition names '{wanted}'"):
+        datasets.load(mine)
+
+
+def test_one_test_slice_is_too_few(study, images):
+    for path in (images / "keras_png_slices_data" / "keras_png_slices_test").iterdir():
+        if "441_slice_0" not in path.name:
+            path.unlink()
+    with pytest.raises(UserError, match="one test slice"):
+        datasets.load(study("{size: 16}", images))
+
+
+def test_training_images_of_one_level_teach_nothing(study, images):
+    for number, path in enumerate((images / "keras_png_slices_data" / "keras_png_slices_train").iterdir()):
+        Image.fromarray(np.full((32, 32), number, np.uint8)).save(path)
+    with pytest.raises(UserError, match="of one level"):
+        datasets.load(study("{size: 16}", images))
+
+
+# Slices ----------------------------------------------------------------------------------------------------------
 
 
 def group(splits_and_labels):
@@ -326,44 +350,23 @@ def group(splits_and_labels):
     return Slices(np.zeros((n, 1, 1, 1), np.uint8), person, np.zeros(n, int), label, split, person)
 
 
-def test_rare_classes_are_counted_as_one_and_unknown_positions_not_named():
-    slices = group([(split, label) for split in ("train", "validation", "test") for label in "aabbccddeeffgh"])
-    people, _ = plots.split_sizes(slices).axes
-    assert [text.get_text().strip() for text in people.texts] == ["14"] * 3 and len(people.patches) == 3 * 7
-    assert plots.split_sizes(slices).axes[1].get_legend().get_texts()[-1].get_text() == "2 others"
+def test_a_table_a_shape_and_names():
+    slices = group([("train", "a"), ("train", ""), ("test", "b")])
     slices.position[1] = -1
-    assert slices.names(np.array([1, 2])) == ["p1", "p2, 0"]
+    assert slices.names(np.array([0, 1])) == ["p0, 0", "p1"] and slices.image_shape == (1, 1, 1)
+    assert slices.table.columns.tolist() == ["person", "position", "label", "split", "source"]
+    assert slices.table.iloc[2].tolist() == ["p2", 0, "b", "test", "p2"]
+    assert slices.counts() == {"train": {"images": 2, "people": 2}, "validation": {"images": 0, "people": 0},
+                               "test": {"images": 1, "people": 1}}  # fmt: skip
 
 
-def test_whether_the_splits_hold_alike_people_is_said():
-    four = [("train", "a"), ("train", "b"), ("validation", "a"), ("validation", "b"), ("test", "a"), ("test", "b")]
-    slices = group(four)
-    assert plots.alike(slices) == ("The splits hold alike people: the share of a class differs by at most 0 percentage "
-                                   "points (ages are not known).")  # fmt: skip
-    ages = {f"p{i}": {"age": str(50 + 20 * (i in (2, 3)) + i % 2)} for i in range(6)}
-    text = plots.alike(slices, ages)
-    assert "do not hold alike people: the median age is 50 in train, 70 in validation, 50 in test." in text
-    text = plots.alike(group([*four, ("test", "b"), ("test", "b")]))
-    assert "the share of 'b' is 50% in train, 50% in validation, 75% in test" in text and "of 'a' is 50%" in text
-    assert "nothing can be said" in plots.alike(group([(split, "") for split, _ in four]))
-
-
-def test_unrated_people_are_no_diagnosis():
-    slices = group([("train", "unrated"), ("train", "control"), ("test", "unrated")])
-    assert plots.rated(slices, {"p0": {"age": "20"}, "p2": {"age": "24"}}).count("2 people, of a median age of 22") == 1
-    assert plots.rated(group([("train", "AD"), ("test", "")])) == ""
-
-
-def test_checks_that_found_nothing_take_one_line():
-    quiet = {"check": "constant", "kind": "warning", "count": 0, "sentence": "", "examples": []}
-    note = {"check": "masks", "kind": "note", "count": 2, "sentence": "Masks: 2, such as m", "examples": ["m", "n"]}
-    red = {"check": "inverted", "kind": "warning", "count": 1, "sentence": "Inverted: 1, such as x", "examples": ["x"]}
-    shown = plots.findings([quiet, note, quiet, red])
-    assert (
-        "<summary>2 of 4 checks found nothing.</summary>" in shown.markup
-        and "WARNING: Inverted: 1, such as x." in shown.text
-    )
-    assert "no fault:\n- Masks: 2, such as m." in shown.text and shown.markup.count('role="alert"') == 1
+def test_conditions_are_numbers_of_what_the_training_slices_show():
+    slices = group([("train", "b"), ("train", "a"), ("train", ""), ("test", "a"), ("test", "c")])
+    slices.position[:] = [0, 4, -1, 3, 5]
+    labels, positions, condition = slices.conditions(["label", "position"])
+    assert labels == ("a", "b") and positions == 5 and condition.dtype == np.int32
+    assert condition.tolist() == [[1, 0], [0, 4], [-1, -1], [0, 3], [-1, -1]]
+    assert slices.conditions([])[:2] == ((), 0) and (slices.conditions(["label"])[2][:, 1] == -1).all()
 
 
 @pytest.mark.skipif(not os.environ.get("OASIS_DIR"), reason="OASIS_DIR does not name a folder of OASIS slices")
@@ -373,3 +376,4 @@ def test_real_oasis_slices(study):
     assert slices.counts()["train"]["people"] >= 100 and set(slices.label) <= {"control", "dementia", "unrated", ""}
     assert 0.3 < (slices.images > 0.05 * 255).mean() < 0.6  # brains; masks would be something else
     np.testing.assert_array_equal(np.bincount(slices.position), np.full(32, len(np.unique(slices.person))))
+    assert not any(one["count"] for one in datasets.findings(mine) if one["kind"] != "note")

@@ -1,6 +1,7 @@
 """The first cell of the notebooks, on an emulated Google Colab and elsewhere."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -43,7 +44,7 @@ def test_every_notebook_begins_with_the_same_short_cell():
     cells = {first_cell(path) for path in NOTEBOOKS}
     assert len(cells) == 1
     (cell,) = cells
-    assert len(cell.splitlines()) <= 10 and "drive.mount" not in cell
+    assert len(cell.splitlines()) <= 8 and "drive.mount" not in cell
 
 
 @unlinked
@@ -93,20 +94,57 @@ def test_an_old_keras_is_named(monkeypatch):
         environment.ready()
 
 
+def _in_python(code, **changes):
+    """What `code` prints in a fresh Python; a value of None takes a variable away."""
+    own = {key: value for key, value in {**os.environ, **changes}.items() if value is not None}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=own, capture_output=True, text=True, timeout=300, check=True
+    )
+
+
+def test_what_another_tutorial_wrote_into_keras_json_changes_nothing(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    settings = {"floatx": "float16", "epsilon": 0.1, "backend": "nonesuch", "image_data_format": "channels_first"}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
+    code = ("from vq_lib.environment import start_keras; keras = start_keras(); c = keras.config; print(c.floatx(), "
+            "c.epsilon(), c.image_data_format(), c.dtype_policy().name, c.backend())")  # fmt: skip
+    done = _in_python(code, HOME=str(tmp_path), KERAS_BACKEND=None, KERAS_HOME=None)
+    assert done.stdout.split()[:4] == ["float32", "1e-07", "channels_last", "float32"]
+    assert done.stdout.split()[4] in environment.BACKENDS
+
+
+def test_a_backend_that_is_asked_for_and_not_there_is_named(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax" else found(name))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(UserError, match="KERAS_BACKEND=jax, and jax is not installed"):
+        environment.backend()
+
+
+def test_places_that_cannot_be_written_are_led_elsewhere_and_no_others(tmp_path, monkeypatch):
+    home, free = tmp_path / "home", tmp_path / "free"
+    home.mkdir()
+    for name in environment.PLACES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert environment.places(free) == {}
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(home) and access(path, mode))
+    assert environment.places(free) == {name: str(free / name.lower()) for name in environment.PLACES}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    assert set(environment.places(free)) == set(environment.PLACES) - {"XDG_CACHE_HOME"}
+
+
 def test_keras_starts_in_silence_and_what_is_said_later_is_heard():
     code = "import os; from vq_lib.environment import start_keras; start_keras(); os.write(2, b'heard')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stderr == "heard"
+    assert _in_python(code, TF_CPP_MIN_LOG_LEVEL=None).stderr == "heard"
 
 
 def test_a_gpu_is_shared_among_open_notebooks_unless_told_otherwise():
     code = ("import os; from vq_lib.environment import start_keras; start_keras(); "
             "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])")  # fmt: skip
-    own = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "true"}
-    own.pop("TF_FORCE_GPU_ALLOW_GROWTH", None)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=own, capture_output=True, text=True, timeout=300, check=True
-    )
+    done = _in_python(code, XLA_PYTHON_CLIENT_PREALLOCATE="true", TF_FORCE_GPU_ALLOW_GROWTH=None)
     assert done.stdout.split() == ["true", "true"]
 
 
@@ -119,7 +157,7 @@ def test_what_is_needed_is_what_the_project_depends_on():
 
 
 def test_every_place_asks_for_the_same_versions_of_python():
-    names = ("pyproject.toml", "Makefile", "README.md")
+    names = ("pyproject.toml", "Makefile", "README.md")  # the last two in words
     read = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in names}
     least, most = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', read["pyproject.toml"]).groups()
     assert f"(3, {least}) <= sys.version_info < (3, {most})" in read["Makefile"]

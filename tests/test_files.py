@@ -124,6 +124,16 @@ def test_what_another_machine_moved_aside_is_put_back_under_a_lock(tmp_path):
     assert path.is_dir()
 
 
+def test_a_name_with_brackets_is_a_name(tmp_path):
+    """As in "report [draft]", where a careless glob would look for other names."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".x [1].{files.HOST}.{ended.pid}.tmpabc").touch()
+    with files.whole_file(tmp_path / "x [1]"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["x [1]"]
+
+
 def test_json_round_trip_and_refusals(tmp_path):
     path = tmp_path / "x.json"
     files.write_json(path, {"a": [1, 2.5, None], "é": "ü"})
@@ -160,9 +170,11 @@ def test_lock_refuses_another_process_and_dies_with_its_holder(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows locks without fcntl")
 @pytest.mark.parametrize(("number", "sentence"), [(errno.EWOULDBLOCK, "^busy$"), (errno.ENOLCK, "cannot lock files")])
 def test_a_file_system_without_locks_is_not_another_process(tmp_path, monkeypatch, number, sentence):
+    import fcntl
+
     def refused(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", refused)
     with pytest.raises(UserError, match=sentence), files.lock(tmp_path / ".lock", "busy"):
         pass

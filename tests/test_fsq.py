@@ -6,11 +6,9 @@ from keras import ops
 from layer_checks import check_layer, gradients
 
 from vq_lib import recipe
-from vq_lib.errors import UserError
 from vq_lib.layers.fsq import FiniteScalarQuantizer
-from vq_lib.models import loading
-from vq_lib.models.vqvae import VQVAE
-from vq_lib.study import REPOSITORY
+from vq_lib.models import saved
+from vq_lib.models.build import vqvae_from
 
 LEVELS = [8, 5, 2]
 
@@ -54,26 +52,27 @@ def test_gradient_is_that_of_the_bound():
     np.testing.assert_allclose(slope, half / np.cosh(z) ** 2 / 2, rtol=1e-4)
 
 
+BLOCKS = {
+    "encoder": [{"layer": "conv", "filters": 4, "kernel": 4, "stride": 4}],
+    "decoder": [{"layer": "transpose", "filters": 4, "kernel": 4, "stride": 4}],
+    "quantizer": "fsq",
+}
+
+
 def test_a_model_of_more_levels_than_any_weight_has_numbers_can_be_loaded(tmp_path):
-    path = REPOSITORY / "reports" / "demo" / "recipe.yaml"
-    settings = recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[4096] vqvae.codes=4096 vqvae.code_dim=1")
-    model = VQVAE.from_recipe(settings, 0.05)
+    model = vqvae_from({**BLOCKS, "levels": [4096], "codes": 4096, "code_dim": 1}, (64, 64, 1), 0.05)
     model.save(tmp_path / "vqvae.keras")
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
-    again = loading.load(tmp_path / "vqvae.keras", "VQ-VAE")
+    again = saved.load(tmp_path / "vqvae.keras", "VQ-VAE")
     np.testing.assert_array_equal(again.encode(images), model.encode(images))
 
 
 def test_recipe_and_model():
-    path = REPOSITORY / "reports" / "demo" / "recipe.yaml"
-    with pytest.raises(UserError, match="product of levels"):
-        recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[8,8]")
-    with pytest.raises(UserError, match="product of levels"):
-        recipe.load(path, "vqvae.quantizer=fsq")
-    with pytest.raises(UserError, match="belong to 'quantizer: fsq'"):
-        recipe.load(path, "vqvae.levels=[8,8]")
-    settings = recipe.load(path, "vqvae.quantizer=fsq vqvae.levels=[8,8,4] vqvae.code_dim=3")
-    model = VQVAE.from_recipe(settings, 0.05)
+    for wrong in ({"levels": [8, 8]}, {}, {"levels": [8, 8], "quantizer": "vq"}):
+        with pytest.raises(ValueError, match="levels"):
+            recipe.VQVAE(**{**BLOCKS, **wrong})
+    settings = recipe.VQVAE(**BLOCKS, levels=[8, 8, 4], codes=256, code_dim=3)
+    model = vqvae_from(settings, (64, 64, 1), 0.05)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.uint8)
     codes = model.encode(images)
     assert codes.shape == (2, 16, 16) and 0 <= codes.min() and codes.max() < 256

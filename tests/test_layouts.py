@@ -279,7 +279,7 @@ def test_a_volume_is_the_same_however_it_is_stored(tmp_path):
     for name, (suffix, write) in VOLUMES.items():
         path = tmp_path / f"{name.replace('/', ' ')}{suffix}"
         write(path, head())
-        pictures.append(np.stack([np.asarray(image) for image in voxels.pictures(str(path), 5, (0.2, 0.8))]))
+        pictures.append(np.stack([np.asarray(image) for image, _ in voxels.pictures(str(path), 5, (0.2, 0.8))]))
     for other in pictures[1:]:
         np.testing.assert_array_equal(pictures[0], other)
 
@@ -303,7 +303,7 @@ def test_other_voxels_are_other_data(study, tmp_path, kind):
 
 def test_voxels_that_are_not_cubes_keep_the_shape(tmp_path):
     nibabel.save(nibabel.Nifti1Image(head()[:, ::2], np.diag([1.0, 2, 1, 1])), tmp_path / "a.nii")
-    image = next(voxels.pictures(str(tmp_path / "a.nii"), 1, (0.4, 0.6)))
+    image, _ = next(voxels.pictures(str(tmp_path / "a.nii"), 1, (0.4, 0.6)))
     assert image.size == (40, 48)
 
 

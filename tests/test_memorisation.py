@@ -1,10 +1,15 @@
 """The test of memorisation against planted copies, unseen people, and matches counted by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vq_lib.data import cohort
-from vq_lib.scores import baselines, ladder, memorisation
+from vq_lib.scores import baselines, bits, memorisation
+
+
+def flagged(distances, *groups):
+    return np.asarray(distances) < memorisation.threshold(*groups)
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +24,58 @@ def test_all_planted_copies_are_found_and_unseen_people_are_let_go(people):
     _, held_out = baselines.nearest(people["test"], people["train"])
     noise = np.random.default_rng(0).normal(0, 0.01, people["train"][::30].shape)
     _, distance = baselines.nearest((people["train"][::30] + noise).astype(np.float32), people["train"])
-    assert memorisation.flagged(distance, held_out).all()
-    assert memorisation.flagged(held_out, held_out).mean() <= memorisation.QUANTILE
+    assert flagged(distance, held_out).all()
+    assert flagged(held_out, held_out).mean() <= memorisation.QUANTILE
     # People that did not set the threshold: at most as many as chance allows at the stated rate.
     _, first = baselines.nearest(people["test"][:60], people["train"])
     _, second = baselines.nearest(people["test"][60:], people["train"])
-    assert memorisation.flagged(second, first).sum() <= 3
+    assert flagged(second, first).sum() <= 3
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_copies_are_found_however_they_were_made(known):
+    """Samples that are training slices, mirrored, moved, or as they are; a perfect decoder, and codes drawn by chance.
+
+    Where two scans of one person count as two people's, no training person sets a threshold; copies are found still.
+    """
+    rng, made = np.random.default_rng(0), cohort.make({"train": 40, "test": 12}, slices=4, size=32, progress=False)
+    train, test = made.where("train"), made.where("test")
+    again = np.clip(made.images[train] + rng.normal(0, 2, made.images[train].shape), 0, 255).astype(np.uint8)
+    references = baselines.thumbnails(np.concatenate([made.images[train], again]))
+    codes = rng.integers(0, 64, (len(references), 8, 8))
+    person = np.concatenate([made.person[train]] * 2)
+
+    def near(images, groups=None):
+        return memorisation.neighbours(images, rng.integers(0, 64, (len(images), 8, 8)), references, codes, -1, groups)
+
+    held = near(made.images[test])
+    own = near(made.images[train], (person[: len(train)], person))
+    if not known:
+        own[["pixel_distance", "code_distance"]] = np.inf
+    first = made.images[train[:64]]
+    for copies in (first, first[:, :, ::-1], np.roll(first, (1, 1), (1, 2)), np.roll(first[:, :, ::-1], -1, 2)):
+        found = memorisation.suspects(near(copies), held, own)
+        assert found["suspect"].mean() > 0.95 and (found["index"] % len(train) == np.arange(64)).mean() > 0.9
+    assert memorisation.suspects(held, held, own)["suspect"].mean() <= 0.02
+
+
+def test_suspects_are_below_either_threshold():
+    near = pd.DataFrame({"pixel_distance": [5.0, 3.0, 9.0, 5.0], "code_distance": [0.7, 0.8, 0.9, 0.3],
+                         "pixel_index": np.arange(4), "code_index": np.arange(4) + 10})  # fmt: skip
+    held = pd.DataFrame({"pixel_distance": np.linspace(4, 6, 50), "code_distance": np.linspace(0.5, 1, 50)})
+    found = memorisation.suspects(near, held)
+    assert found["suspect"].tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(found[["pixels", "codes"]].min(axis=1) < 1, found["suspect"])
+    assert found["index"][1] == 1 and found["index"][3] == 13
 
 
 @pytest.mark.parametrize("n", [1, 99, 100, 544])
 def test_no_more_slices_of_either_group_are_flagged_than_stated(n):
     values, others = np.random.default_rng(n).random(n), np.random.default_rng(0).random(300) + 0.1
-    assert memorisation.flagged(values, values).sum() <= 0.01 * n
-    assert memorisation.flagged(values, values, others).sum() <= 0.01 * n
-    assert memorisation.flagged(others, values, others).sum() <= 3
-    assert memorisation.flagged([-1.0], values, others).all()
+    assert flagged(values, values).sum() <= 0.01 * n
+    assert flagged(values, values, others).sum() <= 0.01 * n
+    assert flagged(others, values, others).sum() <= 3
+    assert flagged([-1.0], values, others).all()
     # One training person has no others: their distances are infinite and set no threshold.
     assert memorisation.threshold(values, np.full(5, np.inf)) == memorisation.threshold(values)
 
@@ -42,7 +84,7 @@ def test_no_more_slices_of_either_group_are_flagged_than_stated(n):
 def test_chance_is_what_one_more_slice_has(n):
     """Of values drawn alike, one more lies below the threshold of n in `chance` / 2 of the cases, found by drawing."""
     drawn = np.random.default_rng(n).random((4000, n + 1))
-    hits = np.mean([memorisation.flagged(row[:1], row[1:])[0] for row in drawn])
+    hits = np.mean([flagged(row[:1], row[1:])[0] for row in drawn])
     assert hits == pytest.approx(memorisation.chance(n) / 2, abs=0.008)
 
 
@@ -115,49 +157,75 @@ def test_failures_are_farther_than_any_held_out_slice():
     rng = np.random.default_rng(0)
     held_out, people = rng.random(200), np.repeat(np.arange(20), 10)
     _, about = memorisation.failures(np.full(50, 2.0), held_out, people)
-    assert about["beyond_chance"] and "50 of 50 samples (100.0%) failed: they lie farther" in about["sentence"]
+    assert about["beyond_chance"] and about["count"] == 50 and about["fraction"] == 1
     _, about = memorisation.failures(np.r_[rng.random(49), 2.0], held_out, people)
-    assert not about["beyond_chance"] and "1 of 50 samples (2.0%) failed: it lies farther" in about["sentence"]
+    assert not about["beyond_chance"] and about["count"] == 1 and about["fraction"] == 0.02
     assert memorisation.failures([1.0], held_out, np.zeros(200))[1]["left_out_fraction"] is None
 
 
-def test_membership_is_an_area_under_the_curve():
-    from scipy.stats import mannwhitneyu
-
+@pytest.mark.parametrize("knows", [True, False])
+def test_membership_is_found_where_training_people_have_shorter_codes(knows):
+    """People differ in how hard they are, by prior and table alike; the prior may know its own a little better."""
     rng = np.random.default_rng(0)
-    train, unseen = rng.normal(0, 1, 40).round(1), rng.normal(1, 1, 15).round(1)
-    found = memorisation.membership(train, unseen)
-    assert found["mean"] == pytest.approx(mannwhitneyu(unseen, train).statistic / (40 * 15))
-    assert 0.5 < found["low"] < found["mean"] < found["high"] < 1
-    assert memorisation.membership([1, 2], [3, 4]) == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert memorisation.membership([1, 1], [1, 1])["mean"] == 0.5
+    people = {
+        split: np.repeat(np.arange(count), 4) for split, count in (("train", 40), ("validation", 12), ("test", 17))
+    }
+    prior, table = {}, {}
+    for split, names in people.items():
+        hard = rng.normal(0, 0.5, names.max() + 1)[names]
+        table[split] = 4 + hard + rng.normal(0, 0.05, names.size)
+        prior[split] = 3 + hard + rng.normal(0, 0.05, names.size) - 0.3 * (knows and split == "train")
+    found = memorisation.membership(prior, table, people)
+    assert list(found) == ["validation", "test"] and memorisation.recognised(found) is knows
+    for group in found.values():
+        assert group["table"]["low"] < 0.5 < group["table"]["high"]
+        assert group["beyond_table"]["mean"] > 0.95 if knows else group["beyond_table"]["low"] < 0.5
+    alone = {split: names if split != "test" else np.zeros_like(names) for split, names in people.items()}
+    assert list(memorisation.membership(prior, table, alone)) == ["validation"]
 
 
-def test_verdict_names_the_worst_temperature_and_what_the_likelihood_tells():
+def test_a_table_that_counts_the_training_people_would_hide_them():
+    """A prior that knows each training grid exactly: against a table that was fitted on them, and one that was not."""
+    rng = np.random.default_rng(0)
+    codes = {
+        split: rng.integers(0, 6, (count, 5, 5)) for split, count in (("train", 40), ("validation", 20), ("test", 20))
+    }
+    people = {split: np.arange(len(grids)) for split, grids in codes.items()}
+    table = bits.PositionUnigram(codes["train"], codes["validation"], 6)
+    fitted = {split: table.lengths(grids).mean(axis=(1, 2)) for split, grids in codes.items()}
+    left_out = {**fitted, "train": table.left_out(people["train"]).mean(axis=(1, 2))}
+    prior = {split: fitted[split].copy() for split in codes}
+    honest, hiding = (memorisation.membership(prior, some, people)["test"] for some in (left_out, fitted))
+    assert hiding["beyond_table"]["mean"] == 0.5, "what prior and table both remember cancels"
+    assert honest["beyond_table"]["mean"] > 0.95 and 0.3 < honest["table"]["mean"] < 0.7
+
+
+BITS = {"train": 3.0, "test": 3.1}
+
+
+def test_verdict_names_the_worst_temperature():
     none, rows = np.zeros(100, bool), [{"temperature": 0.7, "count": 64, "memorised": 10 / 64},
                                        {"temperature": 1.0, "count": 64, "memorised": 0.0}]  # fmt: skip
-    kind, sentence = memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)
-    assert kind == "copies at another temperature" and "0.7 gives the most such samples: 15.6%" in sentence
+    hot = memorisation.verdict(none, 0, BITS, 0.02, rows)
+    assert hot["kind"] == "copies at another temperature" and hot["worst_temperature"] == 0.7
     rows[0]["memorised"] = 5 / 64  # p = 0.0092, above 0.01 shared out among two temperatures
-    assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)[0] == "none"
-    assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows[:1])[0] == "copies at another temperature"
+    assert memorisation.verdict(none, 0, BITS, 0.02, rows)["kind"] == "none"
+    assert memorisation.verdict(none, 0, BITS, 0.02, rows[:1])["kind"] == "copies at another temperature"
     rows[0]["memorised"] = 1 / 64
-    assert memorisation.verdict(none, 0, 3.0, 3.1, heated=rows)[0] == "none"
-    known = {"test": {"mean": 0.8, "low": 0.7, "high": 0.9}}
-    kind, sentence = memorisation.verdict(np.arange(100) < 1, 0, 3.0, 3.4, known)
-    assert kind == "learned by heart" and "from test people with an AUC of 0.80 (0.70–0.90)" in sentence
-    assert "1 of 100 samples lies suspiciously near" in sentence and "up to 2.0% do" in sentence
+    assert memorisation.verdict(none, 0, BITS, 0.02, rows)["kind"] == "none"
 
 
 def test_verdict_follows_its_rule():
     none, some = np.zeros(100, bool), np.arange(100) < 9
-    assert memorisation.verdict(none, 0, 3.0, 3.1)[0] == "none"
-    assert memorisation.verdict(np.arange(100) < 4, 0, 3.0, 3.1)[0] == "none"  # chance at 2% would do that
-    assert memorisation.verdict(none, 0, 3.0, 3.4)[0] == "learned by heart"
-    assert memorisation.verdict(some, 0, 3.0, 3.1)[0] == "copies"
-    assert memorisation.verdict(some, 0, 3.0, 3.1, rate=memorisation.chance(16))[0] == "none"  # 12% would be
-    for bits in (3.149, 3.151):  # the rule is that of the ladder
-        heart = memorisation.verdict(none, 0, 3.0, bits)[0] == "learned by heart"
-        assert heart == ladder.overfitted({"train": 3.0, "test": bits})
-    kind, sentence = memorisation.verdict(none, 1, 3.0, 3.1)
-    assert kind == "copies" and "1 sample is a training slice" in sentence
+
+    def kind(suspect, exact, test=3.1, rate=0.02):
+        return memorisation.verdict(suspect, exact, {"train": 3.0, "test": test}, rate)["kind"]
+
+    assert kind(none, 0) == "none" == kind(np.arange(100) < 4, 0)  # chance at 2% would do that
+    assert kind(none, 0, 3.4) == "learned by heart"
+    assert kind(some, 0) == "copies" == kind(none, 1)
+    assert kind(some, 0, rate=memorisation.chance(16)) == "none"  # 12% would be
+    for test in (3.149, 3.151):  # the rule is that of the bits
+        assert (kind(none, 0, test) == "learned by heart") == bits.overfitted({"train": 3.0, "test": test})
+    found = memorisation.verdict(some, 1, {"train": 3.0, "test": 3.3}, 0.02)
+    assert found == {"kind": "copies", "suspects": 9, "exact": 1, "gap": pytest.approx(0.1), "worst_temperature": None}

@@ -1,4 +1,6 @@
-"""The notebooks as files: paired, without outputs, with three parameters, in short cells."""
+"""The notebooks as files: paired, without outputs, with three parameters, in short cells that show the work."""
+
+import re
 
 import jupytext
 import nbformat
@@ -6,12 +8,25 @@ import papermill
 import pytest
 from conftest import REPOSITORY
 
-from vq_lib.report.pipeline import STAGES
+from vq_lib.study import STAGES
 
 NOTEBOOKS = [REPOSITORY / "notebooks" / f"{name}.ipynb" for name in STAGES.values()]
+# What turns results into text or pictures; a cell that has more of it than of anything else teaches formatting.
+PLUMBING = re.compile(r"show|table\(|caption|title|alt=|formats|format|print|display|f\"|\"$|\",$|^\)|fmt: skip|rename")
 
 
-def test_all_four_are_there_and_no_other():
+def code_cells(path):
+    """The code cells of a notebook."""
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def lines(path):
+    """The lines of code of a notebook, without blanks, comments, and the cells of set-up and parameters."""
+    own = [cell for cell in code_cells(path) if "parameters" not in cell.metadata.get("tags", [])][1:]
+    return [line for cell in own for line in cell.source.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_all_five_are_there_and_no_other():
     assert sorted((REPOSITORY / "notebooks").glob("*.ipynb")) == NOTEBOOKS
 
 
@@ -29,9 +44,9 @@ def test_source_notebook(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3"
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = code_cells(path)
     assert not any(cell.outputs or cell.execution_count for cell in code), "outputs belong into reports/"
-    assert max(len(cell.source.splitlines()) for cell in code) <= 30
+    assert max(len(cell.source.splitlines()) for cell in code) <= 15
     titles = [cell for cell in notebook.cells if cell.cell_type == "markdown" and cell.source.startswith("# ")]
     assert titles == notebook.cells[:1]
     assert not any(line.startswith("def ") for cell in code for line in cell.source.splitlines()), (
@@ -46,3 +61,16 @@ def test_parameters_explain_themselves(path):
     assert [parameter["default"] for parameter in parameters.values()] == ['"demo"', '""', '""']
     for parameter in parameters.values():
         assert parameter["inferred_type_name"] == "str" and len(parameter["help"]) > 10
+
+
+@pytest.mark.parametrize("number, layer", [(1, "VQVAE("), (2, "MaskedConv2D(")])
+def test_training_stands_in_view(number, layer):
+    text = [cell.source for cell in code_cells(NOTEBOOKS[number])]
+    for word in (layer, ".compile(", ".fit(", "resume.restore("):
+        assert any(word in cell for cell in text), f"{NOTEBOOKS[number].name} hides {word}"
+
+
+def test_most_lines_do_something_else_than_to_show():
+    every = [line for path in NOTEBOOKS for line in lines(path) if not line.startswith(("import ", "from "))]
+    shown = [line for line in every if PLUMBING.search(line.strip())]
+    assert len(shown) < 0.5 * len(every), f"{len(shown)} of {len(every)} lines show what others computed"

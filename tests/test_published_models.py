@@ -11,9 +11,9 @@ from conftest import REPOSITORY, published
 
 from vq_lib import recipe as recipes
 from vq_lib.data import cohort, reading
-from vq_lib.models import loading
-from vq_lib.scores import metrics
-from vq_lib.training import stages
+from vq_lib.models import saved
+from vq_lib.models.prior import code_lengths
+from vq_lib.scores import images as scoring
 
 REPORTS = [path.parent.parent.name for path in sorted((REPOSITORY / "reports").glob("*/models/vqvae.keras"))]
 
@@ -45,16 +45,16 @@ def test_published_models_give_the_published_figures(name):
         pytest.skip("OASIS_DIR does not name the real slices")
     images, positions, labels = _test_slices(recipe.data)
     assert len(images) == document["data"]["test"]["images"]
-    model = loading.load(REPOSITORY / "reports" / name / "models" / "vqvae.keras", "VQ-VAE")
+    model = saved.load(REPOSITORY / "reports" / name / "models" / "vqvae.keras", "VQ-VAE")
     codes = model.encode(images)
-    scores = metrics.scores(images, model.decode(codes))
+    scores = scoring.scores(images, model.decode(codes))
     for score, values in scores.items():
         assert np.nanmean(values) == pytest.approx(document["vqvae"][score]["mean"], abs=1e-3), score
     if "prior" not in document:
         return
-    prior = loading.load(REPOSITORY / "reports" / name / "models" / "prior.keras", "prior")
+    prior = saved.load(REPOSITORY / "reports" / name / "models" / "prior.keras", "prior")
     index = {label: number for number, label in enumerate(prior.labels)}
     condition = np.stack([[index.get(label, -1) for label in labels], positions], axis=1).astype(np.int32)
     condition[:, np.array([len(prior.labels), prior.slices]) == 0] = -1
-    bits = stages.code_lengths(prior, codes, condition).mean() + prior.condition_bits / codes[0].size
+    bits = code_lengths(prior, codes, condition).mean() + prior.condition_bits / codes[0].size
     assert bits == pytest.approx(document["prior"]["bits_per_code"]["test"], abs=1e-3)

@@ -82,6 +82,55 @@ def test_bad_yaml_names_the_line(written):
     assert "sections" in complaint(written("- a list"))
 
 
+@pytest.mark.parametrize(("report", "overrides", "named"), [
+    ("demo", 'vqvae.encoder=[{"layer":"conv","filters":32,"stride":4,"repeat":2}]', "'repeat'"),
+    ("demo", 'vqvae.encoder=[{"layer":"conv","filters":32,"stride":4,"hidden":8}]', "'hidden'"),
+    ("demo", 'vqvae.encoder=[{"layer":"residual","filters":32,"kernel":5}]', "'kernel'"),
+    ("demo", "prior.attention=3", "'attention'"), ("oasisvq", "prior.key_dim=8", "'key_dim'"),
+    ("oasis-best", "prior.compare.pixelcnn.value_dim=8", "'value_dim'"),
+    ("oasisvq", "vqvae.codebook=ema vqvae.levels=[8,16]", "'levels'"),
+    ("demo", "data.white=4095", "'white'"), ("demo", "data.person=(.)", "'person'"),
+    ("demo", "data.test=0.3", "'test'"),
+    ("oasisvq", "data.plane=coronal", "'plane'"),
+    *(("oasis-256", f"vqvae.quantizer=fsq vqvae.levels=[8,16] vqvae.code_dim=2 vqvae.codebook=ema vqvae.start=kmeans "
+       f"vqvae.spread=null vqvae.restart=null vqvae.beta=0.25 vqvae.{text}", f"'{text.partition('=')[0]}'")
+      for text in ("decay=0.9", "distance=cosine", "beta=1", "restart=0.2", "codebook=gradient", "gradient=rotation")),
+])  # fmt: skip
+def test_a_setting_without_effect_is_refused(report, overrides, named):
+    sentence = complaint(REPOSITORY / "reports" / report / "recipe.yaml", overrides)
+    assert named in sentence and "has no effect" in sentence
+
+
+def test_what_one_prior_alone_has_is_not_inherited_by_those_that_it_is_compared_with(written):
+    text = {"compare: {gated: {}}": "name: snail, attention: 3, compare: {gated: {}}"}
+    models = recipe.load(written(**text)).prior.models()
+    assert (models["snail"].attention, models["gated"].attention) == (3, 2)
+
+
+def test_a_key_given_twice_names_the_line(written):
+    sentence = complaint(written(**{"  codes: 16\n": "  codes: 16\n  codes: 32\n"}))
+    assert "line " in sentence and "'codes' is given twice" in sentence
+
+
+@pytest.mark.parametrize(("override", "meant"), [
+    ("codes=64", "'vqvae.codes'"), ("samples=4", "'evaluation.samples'"), ("vqvae.layout=oasis", "'data.layout'"),
+    ("epochs=2", "'vqvae.epochs' or 'prior.epochs'"), ("vqvae.xyz=2", "Known here: "),
+])  # fmt: skip
+def test_an_override_without_its_section_is_told_where_it_belongs(written, override, meant):
+    assert meant in complaint(written(), override)
+
+
+def test_whose_report_it_is_changes_no_stage(written):
+    plain, signed = recipe.load(written()), recipe.load(written(), "author=Me appendix=false title=Other")
+    assert (signed.author, signed.appendix, plain.appendix) == ("Me", False, True)
+    assert all(plain.chosen(stage) == signed.chosen(stage) for stage in ("data", "vqvae", "prior", "evaluation"))
+
+
+def test_new_keys_of_the_library_change_no_digest(written):
+    """By which models are known: this one is from before `author`, `appendix`, `files`, `plane` and `volume`."""
+    assert recipe.load(written()).sha256 == "945296036756bf8957bac853ecc921a120e428ca2442915593126951c70d8a58"
+
+
 def test_overrides_change_exactly_what_they_name(written):
     plain, changed = recipe.load(written()), recipe.load(written(), "vqvae.epochs=3 prior.learning_rate=5e-4")
     assert (changed.vqvae.epochs, changed.prior.learning_rate) == (3, 5e-4)
@@ -92,8 +141,7 @@ def test_overrides_change_exactly_what_they_name(written):
 
 @pytest.mark.parametrize(("override", "named"), [
     ("vqvae.epoch=2", "'epochs'"), ("vqvae.epochs", "vqvae.epochs"), ("title.x=2", "title"),
-    ("vqvae.epochs=0", "vqvae.epochs"),
-    ("vqvae.epochs=[", "vqvae.epochs=["),
+    ("vqvae.epochs=0", "vqvae.epochs"), ("vqvae.epochs=[", "vqvae.epochs=["),
 ])  # fmt: skip
 def test_bad_overrides(written, override, named):
     assert named in complaint(written(), override)

@@ -7,7 +7,7 @@ import pytest
 from conftest import published
 
 from vq_lib import recipe
-from vq_lib.models.vqvae import VQVAE
+from vq_lib.models.build import vqvae_from
 from vq_lib.study import REPOSITORY
 
 RECIPES = sorted((REPOSITORY / "reports").glob("*/recipe.yaml"))
@@ -28,7 +28,8 @@ PUBLISHED = {
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
 def test_recipe_builds(path):
     settings = recipe.load(path)
-    model = VQVAE.from_recipe(settings, 0.05)
+    shape = (settings.data.size, settings.data.size, settings.data.channels)
+    model = vqvae_from(settings.vqvae, shape, 0.05)
     assert model.grid == (settings.data.size // settings.vqvae.factor,) * 2
     if path.parent.name in PUBLISHED:
         assert tuple(model.parameter_counts.values()) == PUBLISHED[path.parent.name]

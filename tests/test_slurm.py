@@ -8,6 +8,8 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
+from vq_lib.study import STAGES
+
 FOLDER = REPOSITORY / "reports" / "profiles" / "slurm"
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="a batch script needs bash")
 
@@ -61,4 +63,5 @@ def test_the_profile_names_rules_that_exist():
     profile = yaml.safe_load((FOLDER / "config.yaml").read_text())
     files = [(REPOSITORY / "reports" / name).read_text() for name in ("Snakefile", "sweep.smk")]
     rules = {line.split()[1].rstrip(":") for line in "\n".join(files).splitlines() if line.startswith("rule ")}
+    rules |= set(STAGES)  # the notebooks' are named in a loop
     assert set(profile["set-threads"]) == rules - {"all"} >= set(profile["set-resources"])

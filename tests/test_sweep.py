@@ -3,11 +3,12 @@
 import csv
 import json
 
+import pandas as pd
 import pytest
 from conftest import TINY, vq_lib
 
 from vq_lib.errors import UserError
-from vq_lib.report import sweep
+from vq_lib.report import comparison, sweep
 from vq_lib.study import Study
 
 
@@ -20,22 +21,22 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
     )
     done = vq_lib("sweep", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    header, rows, conclusion = sweep.table(Study(str(tmp_path)))
-    assert len(header) == len(sweep.COLUMNS) and header[:3] == ["change", "SSIM", "foreground SSIM"]
-    assert [row[0] for row in rows] == ["fewer codes", "more codes", "no restart", "slower"]
-    assert conclusion == "Few codes."
+    tried = comparison.sweep(tmp_path)
+    table = tried["table"].set_index("change")
+    assert list(table.index) == ["fewer codes", "more codes", "no restart", "slower"]
+    assert set(sweep.SCORES) | {"parameters", "images_per_second", "minutes", "epochs"} == set(table.columns)
+    assert tried["conclusion"] == "Few codes."
     (point,) = (tmp_path / "run" / "sweep").glob("fewer-codes-*")
     with open(point / "run" / "vqvae" / "history.csv", encoding="utf-8") as file:
         (epoch,) = csv.DictReader(file)
-    assert float(rows[0][1]) == pytest.approx(float(epoch["val_ssim"]), abs=1e-4)
+    assert table["ssim"].iloc[0] == pytest.approx(float(epoch["val_ssim"]), abs=1e-4)
     # Nothing of a point is published, and the same sweep again trains nothing.
     assert not (point / "metrics.json").exists()
     trained = json.loads((point / "run" / "vqvae" / "summary.json").read_text(encoding="utf-8"))
     assert trained["epochs"] == {"done": 1, "planned": 1}
     again = vq_lib("sweep", tmp_path)
-    assert again.returncode == 0 and "epoch 1" not in again.stdout
-    with open(tmp_path / "sweep.csv", encoding="utf-8") as file:
-        assert list(csv.reader(file)) == [list(sweep.COLUMNS), *rows]
+    assert again.returncode == 0 and "Epoch 1" not in again.stdout
+    pd.testing.assert_frame_equal(comparison.sweep(tmp_path)["table"].set_index("change"), table)
 
 
 def test_a_planned_sweep_is_told_from_none(tmp_path):

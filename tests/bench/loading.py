@@ -45,8 +45,12 @@ def measure(folder=None, count=1500, runs=5):
                 list(pool.map(plain, paths))
 
         def ours():
-            write = npy_file(place / "images.npy", (len(paths), 256, 256, 1))
-            _, broken = reading.read_all(sources, 1, 256, 1, lambda row, block, _: write(row, block), progress=False)
+            images = npy_file(place / "images.npy", (len(paths), 256, 256, 1))
+
+            def put(row, block, _):
+                images[row : row + len(block)] = block
+
+            _, broken = reading.read_all(sources, 1, 256, 1, put, progress=False)
             assert not broken, broken
 
         times = []
@@ -90,7 +94,7 @@ MEMORY = """
 import sys, threading, time
 import numpy as np
 from vq_lib import data
-from vq_lib.training import training
+from vq_lib.training.batches import Batches
 from vq_lib.study import Study
 peak, going = [0], True
 def anonymous():
@@ -107,7 +111,7 @@ except OSError:
     peak = [None]
 study = Study(sys.argv[1], sys.argv[2])
 slices = data.load(study)
-batches = training.Batches(slices.images, slices.where("train"), 32, seed=0)
+batches = Batches(slices.images, slices.where("train"), 32, seed=0)
 for number in range(len(batches)):
     batches[number]
 going, began = False, time.perf_counter()

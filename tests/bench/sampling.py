@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 
 from bench import timed
-from vq_lib.models import priors, sampling
+from vq_lib.models import sampling
+from vq_lib.models.build import KINDS
 
 SIZE = {"filters": 128, "blocks": 2, "kernel": 7, "head": 2}  # the tutorial's PixelCNN; the others are like it
 CODES = 512
@@ -71,7 +72,7 @@ def reference_bytes(name, side, batch):
 def sampling_case(name, side, batch, gflops):
     """Time one prior, grid and batch in both forms and hold their codes equal; a row of `benchmarks.json`."""
     keras.utils.set_random_seed(0)
-    prior = priors.KINDS[name]((side, side), CODES, **SIZE)
+    prior = KINDS[name]((side, side), CODES, **SIZE)
     reference = in_tutorial_form(prior) if name == "pixelcnn" else prior
     sampler, noise = sampling.Sampler(prior), sampling.gumbel(batch, prior, seed=0)
     inputs = (noise, np.full((batch, side, side), sampling.FREE, np.int32), np.full((batch, 2), -1, np.int32))
@@ -118,7 +119,7 @@ def exponents(rows):
 def measure(gflops):
     """The sampling part of `benchmarks.json`: a row a prior, grid and batch, and the exponents fitted to them."""
     rows = []
-    for name in priors.KINDS:
+    for name in KINDS:
         for side in GRIDS:
             for batch in BATCHES:
                 if reference_bytes(name, side, batch) <= MEMORY:

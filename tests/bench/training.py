@@ -24,9 +24,10 @@ from keras import ops
 from bench import matmul_gflops
 from vq_lib import recipe
 from vq_lib.data import cohort
-from vq_lib.models.vqvae import VQVAE
+from vq_lib.models.build import vqvae_from
 from vq_lib.study import REPOSITORY
-from vq_lib.training import training
+from vq_lib.training.batches import Batches
+from vq_lib.training.optimizer import optimizer, policy
 
 PEOPLE, SLICES, BATCH, EPOCHS, TURNS = {"train": 12, "validation": 2}, 16, 16, 5, 3
 # As published (batches of 128, a rate of 1e-3, codes from ±0.05), the encoder's outputs run away from the codebook in
@@ -72,7 +73,11 @@ class Clock(keras.callbacks.Callback):
 
 def _ours(settings, variance, precision):
     keras.utils.set_random_seed(settings.vqvae.seed)
-    return VQVAE.from_recipe(settings, variance, training.policy(precision))
+    return vqvae_from(settings.vqvae, _shape(settings), variance, policy(precision))
+
+
+def _shape(settings):
+    return (settings.data.size, settings.data.size, settings.data.channels)
 
 
 def _tutorial(settings, variance):
@@ -103,8 +108,8 @@ def share():
     """
     settings, train, _, variance = _material("")
     model = _ours(settings, variance, "auto")
-    data = training.Batches(train, np.arange(len(train)), settings.vqvae.batch)
-    model.compile(training.optimizer(settings.vqvae, len(data)))
+    data = Batches(train, np.arange(len(train)), settings.vqvae.batch)
+    model.compile(optimizer(settings.vqvae, len(data)))
     model.fit(data, verbose=0)  # compiles
     dtype = "bfloat16" if "bfloat16" in model.dtype_policy.name else "float32"
     rates, shares, clock = [matmul_gflops(dtype)], [], Clock()
@@ -123,8 +128,8 @@ def run(form, seed):
     truth, offset = held_out.astype(np.float32) / 255, 0.0
     if form == "ours":
         model = _ours(settings, variance, "auto")
-        data = training.Batches(train, np.arange(len(train)), BATCH, seed=seed)
-        model.compile(training.optimizer(settings.vqvae, len(data)))
+        data = Batches(train, np.arange(len(train)), BATCH, seed=seed)
+        model.compile(optimizer(settings.vqvae, len(data)))
         fitted = {"x": data, "shuffle": False}
     else:
         model = _tutorial(settings, variance)
@@ -156,14 +161,14 @@ def operations(settings):
     A layer costs as much for the gradient of its input and of its weights as forward; the first needs no gradient of
     its input.
     """
-    model = VQVAE.from_recipe(settings, 1.0)
+    model = vqvae_from(settings.vqvae, _shape(settings), 1.0)
     forward = []
     for layer in [*model.encoder.layers, *model.decoder.layers]:
         if isinstance(layer, keras.layers.Conv2DTranspose):
             forward.append(2 * np.prod(layer.input.shape[1:3]) * np.prod(layer.kernel.shape))
         elif isinstance(layer, keras.layers.Conv2D):
             forward.append(2 * np.prod(layer.output.shape[1:3]) * np.prod(layer.kernel.shape))
-    distances = 2 * np.prod(model.grid) * model.quantizer.codes * model.quantizer.dim
+    distances = 2 * np.prod(model.grid) * model.quantizer.num_embeddings * model.quantizer.embedding_dim
     return float(3 * sum(forward) - forward[0] + distances)
 
 
@@ -186,7 +191,7 @@ def measure():
             form: round(statistics.median(one["loss"] for one in runs), 4) for form, runs in found.items()
         },
         "validation_loss_of_each": {form: [round(one["loss"], 4) for one in runs] for form, runs in found.items()},
-        "precision": training.policy("auto"),
+        "precision": policy("auto"),
         "share_of_matmul": round(_apart("share"), 3),
         "peak_memory_mb": {form: round(value) for form, value in peaks.items()},
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from vq_lib.layers.structure import ssim_map
+from vq_lib.layers.ssim import ssim_map
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -10,8 +10,7 @@ from scipy.special import expit
 from test_prior import shake
 
 from vq_lib.errors import UserError
-from vq_lib.models import distribution, priors
-from vq_lib.scores import baselines
+from vq_lib.models import build, likelihood
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="TensorFlow Probability's distributions run on TensorFlow alone"
@@ -23,12 +22,12 @@ def every_grid(shape, size):
 
 
 def small(kind="gated", **options):
-    return shake(priors.KINDS[kind]((2, 2), 3, filters=4, blocks=1, kernel=3, **options))
+    return shake(build.KINDS[kind]((2, 2), 3, filters=4, blocks=1, kernel=3, **options))
 
 
 def test_probabilities_of_all_grids_sum_to_one_and_samples_follow_them():
     model = small()
-    grid, every = distribution.code_grid(model), every_grid((2, 2), 3)
+    grid, every = likelihood.code_grid(model), every_grid((2, 2), 3)
     assert grid.event_shape == (2, 2) and grid.batch_shape == () and grid.dtype.name == "int32"
     p = np.exp(np.asarray(grid.log_prob(every)))
     assert p.sum() == pytest.approx(1, abs=1e-5)
@@ -40,15 +39,15 @@ def test_probabilities_of_all_grids_sum_to_one_and_samples_follow_them():
 
 
 def test_shapes_are_those_of_tensorflow_probability():
-    grid = distribution.code_grid(small("pixelcnn", labels=["a", "b"], slices=3), [[0, 1], [1, 2]])
+    grid = likelihood.code_grid(small("pixelcnn", labels=["a", "b"], slices=3), [[0, 1], [1, 2]])
     assert grid.batch_shape == (2,) and grid.event_shape == (2, 2)
     drawn = grid.sample((4, 5), seed=(0, 1))
     assert drawn.shape == (4, 5, 2, 2, 2) and grid.log_prob(drawn).shape == (4, 5, 2)
     assert grid.log_prob(np.zeros((2, 2), int)).shape == (2,) and grid.sample(seed=(0, 1)).shape == (2, 2, 2)
-    alone = distribution.code_grid(small("pixelcnn", labels=["a", "b"], slices=3), [1, 2])
+    alone = likelihood.code_grid(small("pixelcnn", labels=["a", "b"], slices=3), [1, 2])
     np.testing.assert_allclose(alone.log_prob(np.ones((2, 2), int)), grid.log_prob(np.ones((2, 2), int))[1], rtol=1e-5)
     with pytest.raises(ValueError, match="condition"):
-        distribution.code_grid(small(), [0, 1])
+        likelihood.code_grid(small(), [0, 1])
 
 
 def by_hand(x, outputs, scales):
@@ -66,12 +65,12 @@ def test_pixels_by_a_direct_sum():
     scales = rng.uniform(0.5, 9, 16).astype(np.float32)
     levels = [np.full(outputs.shape, level) for level in range(256)]
     np.testing.assert_allclose(sum(by_hand(x, outputs, scales) for x in levels), 1, atol=1e-9)
-    found = distribution.pixels(outputs, scales)
+    found = likelihood.pixels(outputs, scales)
     assert found.batch_shape == (2,) and found.event_shape == (3, 3, 1)
     x = rng.integers(0, 256, outputs.shape)
     x[0, 0, 0], x[1, 0, 0] = 0, 255
     expected = -np.log2(by_hand(x, outputs, scales)).sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(distribution.bits_of_pixels(x.astype(np.uint8), outputs, scales), expected, rtol=1e-4)
+    np.testing.assert_allclose(likelihood.bits_of_pixels(x.astype(np.uint8), outputs, scales), expected, rtol=1e-4)
 
 
 def test_the_bound_holds_against_the_sum_over_all_codes():
@@ -81,10 +80,10 @@ def test_the_bound_holds_against_the_sum_over_all_codes():
     every, scales = every_grid((2, 2), 3), np.full(16, 6, np.float32)
     outputs = decoded[every].transpose(0, 1, 3, 2, 4).reshape(-1, 4, 4, 1)
     x = np.round(outputs[40] * 255 + rng.normal(0, 9, (4, 4, 1))).clip(0, 255).astype(np.uint8)
-    likelihood = -distribution.bits_of_pixels(np.repeat(x[None], len(every), 0), outputs, scales)
-    p = np.asarray(distribution.code_grid(model).log_prob(every)) / np.log(2)
-    exact = -np.log2(np.exp2(p + likelihood).sum())
-    bounds = -(p + likelihood)
+    fits = -likelihood.bits_of_pixels(np.repeat(x[None], len(every), 0), outputs, scales)
+    p = np.asarray(likelihood.code_grid(model).log_prob(every)) / np.log(2)
+    exact = -np.log2(np.exp2(p + fits).sum())
+    bounds = -(p + fits)
     assert (bounds >= exact - 1e-4).all() and bounds.min() - exact < 0.1
     assert bounds.argmin() == 40
 
@@ -94,7 +93,7 @@ def test_scales_are_those_of_the_noise():
     outputs = rng.uniform(0.2, 0.8, (4, 64, 64, 1)).astype(np.float32)
     true = np.where(outputs < 0.5, 2.0, 8.0)
     noisy = outputs * 255 + rng.logistic(0, true)
-    scales = distribution.fit_scales(np.round(noisy).clip(0, 255).astype(np.uint8), outputs)
+    scales = likelihood.fit_scales(np.round(noisy).clip(0, 255).astype(np.uint8), outputs)
     np.testing.assert_allclose(scales[4:7], 2, rtol=0.2)
     np.testing.assert_allclose(scales[9:12], 8, rtol=0.2)
     assert scales[0] == scales[3] and scales[15] == scales[12], "bands without pixels follow their neighbours"
@@ -103,19 +102,7 @@ def test_scales_are_those_of_the_noise():
 def test_without_tensorflow_probability_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_probability", None)
     with pytest.raises(UserError, match="tensorflow-probability"):
-        distribution.probability()
+        likelihood.probability()
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(UserError, match="KERAS_BACKEND=tensorflow"):
-        distribution.probability()
-
-
-def test_lossless_files_are_what_pillow_writes(tmp_path):
-    from PIL import Image
-
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1)).astype(np.uint8)
-    found = baselines.lossless(images)
-    sizes = []
-    for i, image in enumerate(images):
-        Image.fromarray(image[..., 0]).save(tmp_path / f"{i}.png", optimize=True)
-        sizes.append((tmp_path / f"{i}.png").stat().st_size)
-    assert found["png"] == pytest.approx(np.array(sizes) * 8 / 256) and (found["webp"] > 8).all()
+        likelihood.probability()

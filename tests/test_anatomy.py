@@ -1,0 +1,73 @@
+"""Tissues and their shares on hand-made heads."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vq_lib.data import cohort
+from vq_lib.scores import anatomy, images
+
+
+def disc(size, radius, centre=None):
+    row, column = np.indices((size, size)) - np.array(centre or ((size - 1) / 2,) * 2)[:, None, None]
+    return np.hypot(row, column) <= radius
+
+
+def test_shares_of_a_drawn_head():
+    """Fluid ring, grey ring, white core with a ventricle in its middle, and a bright speck outside the head."""
+    image = np.zeros((64, 64), np.uint8)
+    for radius, level in ((28, 40), (25, 120), (18, 220), (5, 30)):
+        image[disc(64, radius)] = level
+    image[1, 1] = 255
+    areas = {radius: disc(64, radius).sum() for radius in (28, 25, 18, 5)}
+    some = np.stack([image, np.zeros_like(image)])[..., None]
+    levels = anatomy.thresholds(some[:1])
+    assert 40 <= levels[0] < 120 <= levels[1] < 220
+    classes = anatomy.tissues(some, levels)
+    assert classes[0, 1, 1] == 0 and (classes[0] > 0).sum() == areas[28]
+    found = anatomy.shares(classes)
+    assert found["ventricles"][0] == pytest.approx(areas[5] / areas[28])
+    assert found["white matter"][0] == pytest.approx((areas[18] - areas[5]) / areas[28])
+    assert found["cerebrospinal fluid"][0] == pytest.approx((areas[28] - areas[25] + areas[5]) / areas[28])
+    assert (found.iloc[1] == 0).all()
+
+
+def test_the_rule_finds_the_wide_ventricles_of_the_cohort():
+    people = cohort.make({"test": 40}, slices=4, size=64, progress=False)
+    found = anatomy.shares(anatomy.tissues(people.images, anatomy.thresholds(people.images)))["ventricles"]
+    assert found[people.label == "atrophy"].mean() > 1.3 * found[people.label == "control"].mean()
+
+
+def test_two_per_cent_of_the_references_lie_outside():
+    references = pd.DataFrame({"a": np.arange(1000.0)})
+    assert anatomy.outside(references, references)["a"] == pytest.approx(0.02)
+    assert anatomy.outside(pd.DataFrame({"a": [-5.0, 500.0, 2000.0, 600.0]}), references)["a"] == 0.5
+
+
+def test_what_is_lit_outside_the_masks_is_skull():
+    rng = np.random.default_rng(0)
+    inputs, masks = rng.integers(0, 30, (3, 16, 16, 1)).astype(np.uint8), np.zeros((3, 16, 16), np.uint8)
+    masks[:, 8:] = 2
+    found, lit = anatomy.with_skull(masks, inputs), inputs[..., 0] / 255 > images.FOREGROUND
+    assert (found[:, 8:] == 2).all()
+    np.testing.assert_array_equal(found[:, :8], np.where(lit[:, :8], len(anatomy.CLASSES), 0))
+
+
+def test_dice_by_hand():
+    first, second = np.array([[[1, 1, 2, 3]]]), np.array([[[1, 2, 2, 3]]])
+    assert anatomy.dice(first, second) == pytest.approx(dict(zip(anatomy.TISSUES, (2 / 3, 2 / 3, 1), strict=True)))
+
+
+def test_tissues_are_scored_apart():
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 256, (4, 24, 24, 1)).astype(np.uint8)
+    outputs, classes = (inputs / 255).astype(np.float32), np.zeros((4, 24, 24), np.uint8)
+    classes[:, 8:16], classes[:, 16:] = 1, 3
+    outputs[:, 16:] = 0
+    found = anatomy.by_tissue(inputs, outputs, classes, np.array(list("aabb")))
+    assert found.index.tolist() == ["background", "cerebrospinal fluid", "white matter"]
+    assert found["share"].tolist() == pytest.approx([1 / 3] * 3)
+    assert found["absolute_error"].tolist() == pytest.approx([0, 0, inputs[:, 16:].mean() / 255])
+    assert found["above_worst"]["white matter"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    expected = found["ssim"]["cerebrospinal fluid"]["mean"] - found["ssim"]["white matter"]["mean"]
+    assert found["above_worst"]["cerebrospinal fluid"]["mean"] == pytest.approx(expected) and expected > 0.3
