@@ -192,7 +192,8 @@ def test_a_residual_block_keeps_its_channels():
 
 def test_the_receptive_field_is_where_changes_of_pixels_change_codes():
     down = [block("conv", 4, kernel=4, stride=2), block("conv", 4, kernel=4, stride=2), block("residual", 4)]
-    model = VQVAE((32, 32, 1), down, [block("subpixel", 4, stride=4)], EMAVectorQuantizer(8, 4))
+    up = [block("subpixel", 4, stride=4)]
+    model = VQVAE((32, 32, 1), down, up, EMAVectorQuantizer(8, 4), activation="silu")  # ReLU may pass nothing on
     low, high = model.receptive_field
     assert (low, high) == receptive_field(model.settings["encoder"])
     base = np.full((1, 32, 32, 1), 90, np.uint8)

@@ -14,8 +14,6 @@ class CausalResidual(Configured):
     Shapes: `call`: (B, h, w, F) → the same; `step`: (B, F) → the same; a condition is a vector h (B, E) or None.
     """
 
-    shift = None  # a layer that maps the condition to what it adds, where there is one
-
     def call(self, inputs, condition=None, codes=None, training=False):
         hidden = self.drop(self.masked(self._before(inputs)), training=training)
         return inputs + self._after(hidden, *self._shift(condition))
@@ -34,7 +32,8 @@ class CausalResidual(Configured):
         return x + self._after(hidden, *cache[1]), (inner, cache[1])
 
     def _shift(self, condition):
-        return () if self.shift is None else (self.shift(condition),)
+        shift = getattr(self, "shift", None)  # a class attribute would hide the layer from PyTorch's modules
+        return () if shift is None else (shift(condition),)
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
