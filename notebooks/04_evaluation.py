@@ -49,7 +49,7 @@ from vq_lib.plots.names import named
 # %%
 from vq_lib.report import display as shown
 from vq_lib.report import metrics, published
-from vq_lib.scores import anatomy, baselines, images, memorisation, ms_ssim, realism
+from vq_lib.scores import anatomy, baselines, images, memorisation, realism
 from vq_lib.scores import codes as code_scores
 from vq_lib.scores.codecs import Codecs
 from vq_lib.scores.grain import Grain
@@ -102,7 +102,7 @@ guesses = {
 }
 
 # %%
-rate, curves = list(rates.values())[-1], codecs.curves()
+rate, curves = list(rates.values())[-1], codecs.curves(1 + 2.2 * max(rates.values()))
 nearest = (curves["bits_per_pixel_payload"] - rate).abs().groupby(curves["codec"]).idxmin()
 reached = {name: entry for name, entry in at_rate[list(rates)[-1]].items() if entry}
 plain = {name: {key: value for key, value in entry.items() if key != "lead"} for name, entry in reached.items()}
@@ -197,7 +197,7 @@ by_label = {
     for here in [labels == label]
 }
 shown.table(
-    pd.concat([by_tissue.drop(columns="above_worst"), pd.DataFrame(by_label).T]),
+    pd.concat([by_tissue, pd.DataFrame(by_label).T]),
     "groups",
     f"Scores by tissue ({'masks' if len(names) > 4 else 'grey levels'}) and by class of the people.",
     formats={"share": "{:.1%}", "absolute_error": "{:.3f}", "psnr": lambda score: shown.interval(score, 1),
@@ -397,8 +397,8 @@ show(
 # have less or more.
 
 # %% tags=["prior"]
-pairs = {"generated": ms_ssim.pair_similarity(grained, seed=settings.seed),
-         "real": ms_ssim.pair_similarity(inputs, people, seed=settings.seed)}  # fmt: skip
+pairs = {"generated": images.pair_similarity(grained, seed=settings.seed),
+         "real": images.pair_similarity(inputs, people, seed=settings.seed)}  # fmt: skip
 compared = {"MS-SSIM of two": (pairs["generated"], pairs["real"])}
 for name in shares["training"]:
     drawn = interval(shares["generated"][name], np.arange(len(new)))
@@ -410,7 +410,7 @@ memory = memorisation.verdict(suspects["suspect"], exact, study.recorded("prior"
 rows = {name: {"samples": a, "people": b, "verdict": verdict(difference(a, b))} for name, (a, b) in compared.items()}
 for name, share, people_share, beyond in (
     ("failed", about_failed["fraction"], about_failed["left_out_fraction"], about_failed["beyond_chance"]),
-    ("suspected copies", suspects["suspect"].mean(), chance, memory["kind"] == "copies"),
+    ("suspected copies", suspects["suspect"].mean(), chance, memory == "copies"),
 ):
     rows[name] = {"samples": share, "people": people_share, "verdict": "beyond chance" if beyond else "as by chance"}
 shown.table(
@@ -431,6 +431,6 @@ written = metrics.write(
         "pair_ms_ssim": {kind: pair["mean"] for kind, pair in pairs.items()}, "pair_ms_ssim_interval": pairs,
         "failed_fraction": about_failed["fraction"], "failed_by_chance": about_failed["left_out_fraction"],
         "failed_beyond_chance": about_failed["beyond_chance"], "memorised_by_chance": chance, "exact_copies": exact,
-        "memorised_fraction": float(suspects["suspect"].mean()), "memorisation": memory["kind"],
+        "memorised_fraction": float(suspects["suspect"].mean()), "memorisation": memory,
     },
 )  # fmt: skip

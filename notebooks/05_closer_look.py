@@ -42,14 +42,14 @@ from vq_lib.models import likelihood
 from vq_lib.models.sampling import FREE, complete, sample
 from vq_lib.plots import generation, latent
 from vq_lib.plots import prior as draw
-from vq_lib.plots.influence import influence
+from vq_lib.plots.prior import influence
 from vq_lib.plots.names import named
 from vq_lib.plots.style import strips
 from vq_lib.report import display as shown
 from vq_lib.report import metrics, published
 
 # %%
-from vq_lib.scores import anatomy, baselines, bits, images, memorisation, ms_ssim, realism
+from vq_lib.scores import anatomy, baselines, bits, images, memorisation, realism
 from vq_lib.scores import codes as code_scores
 from vq_lib.scores.codecs import lossless
 from vq_lib.scores.grain import Grain
@@ -239,11 +239,6 @@ show(
     alt="Two panels of cumulative curves: samples, test people and training people.",
 )
 
-# %% tags=["prior"]
-runs = {kind: memorisation.longest_runs(some, codes[train], background).max()
-        for kind, some in (("a sample", samples["codes"]), ("an unseen slice", codes[test]))}  # fmt: skip
-print("The longest run of codes, in reading order without the background, shared with a training slice:", runs)
-
 # %% [markdown] tags=["prior"]
 # ## Does the likelihood tell who was trained on?
 #
@@ -291,13 +286,13 @@ for heat, (grids, some) in heated.items():
     failed, _ = memorisation.failures(nearest["pixel_distance"], near["real"]["pixel_distance"], people)
     suspects = memorisation.suspects(nearest, near["real"], near["training"])["suspect"]
     ventricles = anatomy.shares(anatomy.tissues(some, levels))["ventricles"].mean()
-    pairs = ms_ssim.pair_similarity(grain.draw(some, settings.seed), seed=settings.seed)["mean"]
+    pairs = images.pair_similarity(grain.draw(some, settings.seed), seed=settings.seed)["mean"]
     values = (pairs, ventricles, failed.mean(), suspects.mean())
     measures[heat] = dict(zip(("MS-SSIM of two", "ventricles", "failed", "suspects"), values, strict=True))
 
 # %% tags=["prior"]
 real = {
-    "MS-SSIM of two": ms_ssim.pair_similarity(inputs, people, seed=settings.seed)["mean"],
+    "MS-SSIM of two": images.pair_similarity(inputs, people, seed=settings.seed)["mean"],
     "ventricles": anatomy.shares(anatomy.tissues(slices.images[chosen], levels))["ventricles"].mean(),
     "failed": 0.0, "suspects": memorisation.chance(len(chosen)),
 }  # fmt: skip

@@ -1,7 +1,6 @@
 """Tissues and their shares on hand-made heads."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from vq_lib.data import cohort
@@ -38,12 +37,6 @@ def test_the_rule_finds_the_wide_ventricles_of_the_cohort():
     assert found[people.label == "atrophy"].mean() > 1.3 * found[people.label == "control"].mean()
 
 
-def test_two_per_cent_of_the_references_lie_outside():
-    references = pd.DataFrame({"a": np.arange(1000.0)})
-    assert anatomy.outside(references, references)["a"] == pytest.approx(0.02)
-    assert anatomy.outside(pd.DataFrame({"a": [-5.0, 500.0, 2000.0, 600.0]}), references)["a"] == 0.5
-
-
 def test_what_is_lit_outside_the_masks_is_skull():
     rng = np.random.default_rng(0)
     inputs, masks = rng.integers(0, 30, (3, 16, 16, 1)).astype(np.uint8), np.zeros((3, 16, 16), np.uint8)
@@ -68,6 +61,4 @@ def test_tissues_are_scored_apart():
     assert found.index.tolist() == ["background", "cerebrospinal fluid", "white matter"]
     assert found["share"].tolist() == pytest.approx([1 / 3] * 3)
     assert found["absolute_error"].tolist() == pytest.approx([0, 0, inputs[:, 16:].mean() / 255])
-    assert found["above_worst"]["white matter"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    expected = found["ssim"]["cerebrospinal fluid"]["mean"] - found["ssim"]["white matter"]["mean"]
-    assert found["above_worst"]["cerebrospinal fluid"]["mean"] == pytest.approx(expected) and expected > 0.3
+    assert found["ssim"]["cerebrospinal fluid"]["mean"] > found["ssim"]["white matter"]["mean"] + 0.3

@@ -92,14 +92,6 @@ def people(count=3, positions=4):
     return slices.images, slices.person, slices.position
 
 
-def test_another_person_is_another_one_at_the_same_position():
-    _, person, position = people()
-    other = baselines.another_person(person, position)
-    assert (person[other] != person).all() and np.unique(other).size == len(person)
-    np.testing.assert_array_equal(position[other], position)
-    np.testing.assert_array_equal(baselines.another_person(np.array(["a", "a"]), np.array([3, 5])), [0, 1])
-
-
 def test_the_most_unlike_are_two_people_at_one_position():
     some, person, position = people(count=4)
     pixels = some.reshape(len(some), -1).astype(float)

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vq_lib.data import cohort
-from vq_lib.scores import images, ms_ssim
+from vq_lib.scores import images
 
 
 def pair(n=4, size=32, seed=0):
@@ -103,26 +103,26 @@ def test_ms_ssim_is_tensorflows_at_its_five_scales(size):
     tensorflow = pytest.importorskip("tensorflow")
     inputs, outputs = brains(size)
     expected = tensorflow.image.ssim_multiscale(inputs.astype(np.float32) / 255, outputs, 1.0).numpy()
-    assert ms_ssim.scales(size) == 5 and 0.5 < expected.mean() < 0.99
-    np.testing.assert_allclose(ms_ssim.ms_ssim(inputs, outputs), expected, atol=1e-5)
+    assert images.scales(size) == 5 and 0.5 < expected.mean() < 0.99
+    np.testing.assert_allclose(images.ms_ssim(inputs, outputs), expected, atol=1e-5)
 
 
 def test_ms_ssim_with_fewer_scales_scales_its_weights():
     tensorflow = pytest.importorskip("tensorflow")
     inputs, outputs = brains(64)
-    weights = np.array(ms_ssim.WEIGHTS[:3]) / sum(ms_ssim.WEIGHTS[:3])
+    weights = np.array(images.WEIGHTS[:3]) / sum(images.WEIGHTS[:3])
     expected = tensorflow.image.ssim_multiscale(inputs.astype(np.float32) / 255, outputs, 1.0, weights.tolist()).numpy()
-    np.testing.assert_allclose(ms_ssim.ms_ssim(inputs, outputs), expected, atol=1e-5)
-    assert [ms_ssim.scales(side) for side in (8, 16, 32, 64, 128, 129, 176, 256)] == [1, 1, 2, 3, 3, 4, 5, 5]
-    np.testing.assert_allclose(ms_ssim.ms_ssim(inputs, inputs), 1)
+    np.testing.assert_allclose(images.ms_ssim(inputs, outputs), expected, atol=1e-5)
+    assert [images.scales(side) for side in (8, 16, 32, 64, 128, 129, 176, 256)] == [1, 1, 2, 3, 3, 4, 5, 5]
+    np.testing.assert_allclose(images.ms_ssim(inputs, inputs), 1)
 
 
 def test_equal_images_are_wholly_similar_and_pairs_are_of_two_people():
     some, _ = brains(64, 2)
-    same = ms_ssim.pair_similarity(np.repeat(some[:1], 3, axis=0), pairs=5)
+    same = images.pair_similarity(np.repeat(some[:1], 3, axis=0), pairs=5)
     assert same == pytest.approx({"mean": 1, "low": 1, "high": 1})
     two = np.repeat(some, 4, axis=0)
-    expected = ms_ssim.ms_ssim(some[:1], some[1:])[0]
-    assert ms_ssim.pair_similarity(two, np.repeat(["a", "b"], 4), pairs=20)["mean"] == pytest.approx(expected)
+    expected = images.ms_ssim(some[:1], some[1:])[0]
+    assert images.pair_similarity(two, np.repeat(["a", "b"], 4), pairs=20)["mean"] == pytest.approx(expected)
     with pytest.raises(ValueError, match="two different groups"):
-        ms_ssim.pair_similarity(two, np.zeros(8))
+        images.pair_similarity(two, np.zeros(8))

@@ -108,37 +108,32 @@ def test_code_distances_by_hand():
     black = 7
     query = np.array([[[7, 7, 1, 2], [3, 7, 4, 5]]])
     references = np.array([
-        [[7, 7, 1, 2], [3, 7, 4, 6]],  # one of five informative cells differs; four in a row are equal
-        [[7, 9, 1, 2], [3, 7, 4, 5]],  # one more cell is informative, and differs; all five of the query are equal
+        [[7, 7, 1, 2], [3, 7, 4, 6]],  # one of five informative cells differs
+        [[7, 9, 1, 2], [3, 7, 4, 5]],  # one more cell is informative, and differs
         [[7, 7, 7, 7], [7, 7, 7, 7]],  # black
     ])  # fmt: skip
     index, distance = memorisation.code_distances(query, references, black)
-    run = memorisation.longest_runs(query, references, black)
-    assert index.tolist() == [1] and distance == pytest.approx([1 / 6]) and run.tolist() == [5]
+    assert index.tolist() == [1] and distance == pytest.approx([1 / 6])
     index, distance = memorisation.code_distances(query, references[[0, 2]], black)
-    run = memorisation.longest_runs(query, references[[0, 2]], black)
-    assert index.tolist() == [0] and distance == pytest.approx([1 / 5]) and run.tolist() == [4]
+    assert index.tolist() == [0] and distance == pytest.approx([1 / 5])
     _, distance = memorisation.code_distances(query, references[2:], black)
-    run = memorisation.longest_runs(query, references[2:], black)
-    assert distance.tolist() == [1] and run.tolist() == [0]
+    assert distance.tolist() == [1]
+    assert memorisation.code_distances(references, query, black)[1].tolist() == pytest.approx([1 / 5, 1 / 6, 1])
+    _, distance = memorisation.code_distances(references[2:], references[2:], black)
+    assert distance.tolist() == [1], "two black grids say nothing"
+    assert memorisation.code_distances(query, query, black)[1].tolist() == [0]
 
 
 def test_code_distances_of_random_grids_are_those_of_a_plain_loop():
     rng = np.random.default_rng(0)
     queries, references = rng.integers(0, 3, (6, 5, 5)), rng.integers(0, 3, (20, 5, 5))
     index, distance = memorisation.code_distances(queries, references, 0)
-    run = memorisation.longest_runs(queries, references, 0)
     for i, query in enumerate(queries.reshape(6, -1)):
-        shares, runs = [], []
+        shares = []
         for reference in references.reshape(20, -1):
             counted = (query != 0) | (reference != 0)
             shares.append((query != reference)[counted].mean())
-            length = 0
-            for a, b in zip(query, reference, strict=True):
-                length = length if a == 0 else (length + 1) * (a == b)
-                runs.append(length)
         assert distance[i] == pytest.approx(min(shares)) and shares[index[i]] == pytest.approx(min(shares))
-        assert run[i] == max(runs)
 
 
 def test_background_code_is_the_usual_one_of_black_cells():
@@ -176,7 +171,8 @@ def test_membership_is_found_where_training_people_have_shorter_codes(knows):
         table[split] = 4 + hard + rng.normal(0, 0.05, names.size)
         prior[split] = 3 + hard + rng.normal(0, 0.05, names.size) - 0.3 * (knows and split == "train")
     found = memorisation.membership(prior, table, people)
-    assert list(found) == ["validation", "test"] and memorisation.recognised(found) is knows
+    assert list(found) == ["validation", "test"]
+    assert any(group["beyond_table"]["low"] > 0.5 for group in found.values()) is knows
     for group in found.values():
         assert group["table"]["low"] < 0.5 < group["table"]["high"]
         assert group["beyond_table"]["mean"] > 0.95 if knows else group["beyond_table"]["low"] < 0.5
@@ -200,26 +196,11 @@ def test_a_table_that_counts_the_training_people_would_hide_them():
     assert honest["beyond_table"]["mean"] > 0.95 and 0.3 < honest["table"]["mean"] < 0.7
 
 
-BITS = {"train": 3.0, "test": 3.1}
-
-
-def test_verdict_names_the_worst_temperature():
-    none, rows = np.zeros(100, bool), [{"temperature": 0.7, "count": 64, "memorised": 10 / 64},
-                                       {"temperature": 1.0, "count": 64, "memorised": 0.0}]  # fmt: skip
-    hot = memorisation.verdict(none, 0, BITS, 0.02, rows)
-    assert hot["kind"] == "copies at another temperature" and hot["worst_temperature"] == 0.7
-    rows[0]["memorised"] = 5 / 64  # p = 0.0092, above 0.01 shared out among two temperatures
-    assert memorisation.verdict(none, 0, BITS, 0.02, rows)["kind"] == "none"
-    assert memorisation.verdict(none, 0, BITS, 0.02, rows[:1])["kind"] == "copies at another temperature"
-    rows[0]["memorised"] = 1 / 64
-    assert memorisation.verdict(none, 0, BITS, 0.02, rows)["kind"] == "none"
-
-
 def test_verdict_follows_its_rule():
     none, some = np.zeros(100, bool), np.arange(100) < 9
 
     def kind(suspect, exact, test=3.1, rate=0.02):
-        return memorisation.verdict(suspect, exact, {"train": 3.0, "test": test}, rate)["kind"]
+        return memorisation.verdict(suspect, exact, {"train": 3.0, "test": test}, rate)
 
     assert kind(none, 0) == "none" == kind(np.arange(100) < 4, 0)  # chance at 2% would do that
     assert kind(none, 0, 3.4) == "learned by heart"
@@ -227,5 +208,3 @@ def test_verdict_follows_its_rule():
     assert kind(some, 0, rate=memorisation.chance(16)) == "none"  # 12% would be
     for test in (3.149, 3.151):  # the rule is that of the bits
         assert (kind(none, 0, test) == "learned by heart") == bits.overfitted({"train": 3.0, "test": test})
-    found = memorisation.verdict(some, 1, {"train": 3.0, "test": 3.3}, 0.02)
-    assert found == {"kind": "copies", "suspects": 9, "exact": 1, "gap": pytest.approx(0.1), "worst_temperature": None}

@@ -14,7 +14,7 @@ from vq_lib.layers.masked import Cell, MaskedConv2D
 from vq_lib.layers.residual import GatedResidualBlock, MaskedResidualBlock
 from vq_lib.models.build import KINDS, prior_from
 from vq_lib.models.prior import Prior, code_lengths
-from vq_lib.plots.influence import influence as changed
+from vq_lib.plots.prior import influence as changed
 
 GRID = (4, 5)
 VARIANTS = [

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator
 
 from vq_lib.plots.evaluation import SCORES, ends
 from vq_lib.plots.names import NAMES
-from vq_lib.plots.style import COLOURS, CYCLE, WIDTH, epochs, legend_below, new
+from vq_lib.plots.style import COLOURS, CYCLE, WIDTH, epochs, legend_below, new, panels
 
 LOOKS: list[dict] = [{"color": colour, "ls": style} for style in ("-", "--", ":", "-.") for colour in CYCLE]
 CODECS = {"jpeg": "s", "webp": "^", "avif": "D", "jxl": "v"}  # a mark each
@@ -21,9 +21,8 @@ CODECS = {"jpeg": "s", "webp": "^", "avif": "D", "jxl": "v"}  # a mark each
 def rate_distortion(groups, reports, systems):
     """Quality over rate, a row of axes for each data set: only within one are scores comparable.
 
-    Args:
-        groups: `[(name of the data, [report])]`. reports: all of them, in the order of their colours.
-        systems: what published systems reported, `{name of the data: [(name, bits per pixel, SSIM)]}`.
+    `groups`: `[(name of the data, [report])]`; `reports`: all of them, in the order of their colours; `systems`: what
+    published systems reported, `{name of the data: [(name, bits per pixel, SSIM)]}`.
     """
     figure, rows = new(WIDTH, 3 * len(groups) + 0.8, len(groups), 2, sharex="row", squeeze=False)
     looks = {report["name"]: look for report, look in zip(reports, itertools.cycle(LOOKS), strict=False)}
@@ -55,21 +54,22 @@ def training(reports, level):
     """Validation SSIM over minutes, `level` dashed, and the prior's bits over epochs; None without any history."""
     if all(report["vqvae"] is None and report["prior"] is None for report in reports):
         return None
-    figure, (*both, bits) = new(WIDTH, 3.4, columns=3)
+    figure, (*both, bits) = panels(3.4, [*(f"Validation {title}" for title in SCORES.values()), "Prior, bits per code"])
+    last = max((report["prior"]["epoch"].max() for report in reports if report["prior"] is not None), default=1)
+    for axes in both:
+        axes.set(xlabel="minutes", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # 0.5, 2, 10 rather than powers
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
     for report, look in zip(reports, itertools.cycle(LOOKS), strict=False):
         look, history, prior = {**look, "marker": ".", "ms": 4}, report["vqvae"], report["prior"]
-        for axes, (score, title) in zip(both, SCORES.items(), strict=True):
-            axes.plot([], [], label=report["name"], **look)
-            axes.set(title=f"Validation {title}", xlabel="minutes", xscale="log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # 0.5, 2, 10 rather than powers
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.minorticks_off()
+        both[0].plot([], [], label=report["name"], **look)
+        for axes, score in zip(both, SCORES, strict=True):
             if history is not None:
                 axes.plot(history["seconds"] / 60, history[f"val_{score}"], **look)
         if prior is not None:
             bits.plot(prior["epoch"], prior["val_loss"] / np.log(2), **look)
     both[0].axhline(level, color="#666666", ls="--", lw=0.8)
-    bits.set_title("Prior, validation bits per code")
-    epochs(bits, max((report["prior"]["epoch"].max() for report in reports if report["prior"] is not None), default=1))
+    epochs(bits, last)
     legend_below(figure)
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from vq_lib.plots.names import named, rated
-from vq_lib.plots.style import COLOURS, WIDTH, legend_below, new
+from vq_lib.plots.style import COLOURS, legend_below, panels
 
 SCORES = {"ssim": "SSIM", "ssim_foreground": "Foreground SSIM"}
 CODEC_COLOURS = {"jpeg": "#8A8A8A", "webp": "#E69F00", "avif": "#CC79A7", "jxl": "#56B4E9"}
@@ -18,22 +18,19 @@ def ends(score):
 def on_one_axis(baselines, vqvae, rate):
     """SSIM and foreground SSIM of this model and of all baselines on one axis each.
 
-    Args:
-        baselines: `{name: {"ssim", "ssim_foreground", and of codecs "bits_per_pixel_payload"}}`; None is left out.
-        vqvae: the same scores of this model as `{"mean", "low", "high"}`. rate: its bits per pixel.
+    `baselines`: `{name: {"ssim", "ssim_foreground", and of codecs "bits_per_pixel_payload"}}`, None is left out;
+    `vqvae`: the same scores of this model as `{"mean", "low", "high"}`; `rate`: its bits per pixel.
     """
     known = {name: value for name, value in baselines.items() if value is not None}
-    prices = [*(value.get("bits_per_pixel_payload") for value in known.values()), rate]
-    names = [f"{named(name)}{'' if price is None else f', {rated(price)} bpp'}"
-             for name, price in zip([*known, "this VQ-VAE"], prices, strict=True)]  # fmt: skip
-    figure, both = new(WIDTH, 1 + 0.28 * len(names), columns=2, sharey=True)
-    for axes, (score, title) in zip(both, SCORES.items(), strict=True):
-        values = [*(value[score] for value in known.values()), vqvae[score]["mean"]]
-        errors = np.zeros((2, len(values)))
+    prices = {**{named(name): value.get("bits_per_pixel_payload") for name, value in known.items()}, "this VQ-VAE": rate}
+    names = [name if price is None else f"{name}, {rated(price)} bpp" for name, price in prices.items()]
+    figure, both = panels(1 + 0.28 * len(names), list(SCORES.values()), sharey=True)
+    for axes, score in zip(both, SCORES, strict=True):
+        values, errors = [*(value[score] for value in known.values()), vqvae[score]["mean"]], np.zeros((2, len(names)))
         errors[:, -1] = np.abs(np.array(ends(vqvae[score])) - values[-1])
         colours = [COLOURS["baseline"]] * len(known) + [COLOURS["model"]]
         axes.bar_label(axes.barh(names, values, xerr=errors, color=colours, height=0.65), fmt=" %.3f", fontsize=9)
-        axes.set(title=title, xlim=(0, 1.15), xticks=np.arange(0, 1.01, 0.2))
+        axes.set(xlim=(0, 1.15), xticks=np.arange(0, 1.01, 0.2))
         axes.grid(axis="y", visible=False)
     both[0].invert_yaxis()
     return figure
@@ -42,15 +39,13 @@ def on_one_axis(baselines, vqvae, rate):
 def rate_distortion(codecs, rates, scores):
     """SSIM and foreground SSIM over bits per pixel: codecs' curves with and without container, this model's points.
 
-    Args:
-        codecs: DataFrame, a row a quality in the order of the rate, with `codec`, `bits_per_pixel`,
-            `bits_per_pixel_payload` (without the container's bytes), `ssim` and `ssim_foreground`.
-        rates: this model's bits per pixel, `{"fixed_length": …, "prior": …}`, one or both.
-        scores: `{"ssim", "ssim_foreground"}`, this model's, the same at both rates.
+    `codecs`: DataFrame, a row a quality in the order of the rate, with `codec`, `bits_per_pixel`, its payload's
+    `bits_per_pixel_payload`, `ssim`, `ssim_foreground`; `rates`: this model's, `{"fixed_length", "prior"}` or one of
+    them; `scores`: its `{"ssim", "ssim_foreground"}`, the same at both.
     """
-    figure, both = new(WIDTH, 3.9, columns=2, sharex=True)
+    figure, both = panels(3.9, list(SCORES.values()), sharex=True)
     reach = max(max(rates.values()) * 2.2, 0.9)
-    for axes, (score, title) in zip(both, SCORES.items(), strict=True):
+    for axes, score in zip(both, SCORES, strict=True):
         for codec, curve in codecs.groupby("codec", sort=False):
             look = {"color": CODEC_COLOURS.get(codec, COLOURS["warning"])}
             axes.plot(curve["bits_per_pixel_payload"], curve[score], marker=".", label=named(codec), **look)
@@ -60,32 +55,28 @@ def rate_distortion(codecs, rates, scores):
             label = f"this VQ-VAE, {named(name)}"
             axes.plot(rate, scores[score], marker, color=COLOURS["model"], ms=size, label=label)
         near = codecs[score][codecs["bits_per_pixel_payload"] <= reach]
-        lowest = max(min([scores[score], *near]) - 0.03, 0)
-        axes.set(title=title, xlabel="bits per pixel", xlim=(0, reach), ylim=(lowest, 1))
+        axes.set(xlabel="bits per pixel", xlim=(0, reach), ylim=(max(min([scores[score], *near]) - 0.03, 0), 1))
     both[0].plot([], [], color="#666666", ls=":", lw=1.2, label="with the container's bytes")
     legend_below(figure, 3)
     return figure
 
 
 def by_position(positions, scores, reference):
-    """SSIM and foreground SSIM over the slice position: mean and spread over people, and the mean image's.
+    """SSIM and foreground SSIM over the slice position, (n,): mean and spread over people, and the mean image's.
 
     The axes show this model's range, so that a dip can be seen; a mean image below it stands in the legend alone.
-
-    Args:
-        positions: (n,) int. scores, reference: `{"ssim", "ssim_foreground": (n,)}`, this model's and the mean image's.
+    `scores`, `reference`: `{"ssim", "ssim_foreground": (n,)}`, this model's and the mean image's.
     """
-    figure, both = new(WIDTH, 3.3, columns=2)
-    for axes, (name, title) in zip(both, SCORES.items(), strict=True):
+    figure, both = panels(3.3, list(SCORES.values()))
+    for axes, name in zip(both, SCORES, strict=True):
         own, base = (pd.Series(values[name]).groupby(positions) for values in (scores, reference))
         low, high, base = own.quantile(0.1), own.quantile(0.9), base.mean()
         axes.fill_between(low.index, low, high, color=COLOURS["model"], alpha=0.2, lw=0, label="80% of people")
         axes.plot(own.mean(), color=COLOURS["model"], label="this VQ-VAE")
-        reach = max(high.max() - low.min(), 1e-3)
         label = f"mean image, {base.min():.2f}–{base.max():.2f}"
         axes.plot(base, color=COLOURS["baseline"], ls="--", label=label)
-        axes.set(title=title, xlabel="slice position")
-        axes.set_ylim(low.min() - 0.35 * reach, min(high.max() + 0.15 * reach, 1))
+        reach = max(high.max() - low.min(), 1e-3)
+        axes.set(xlabel="slice position", ylim=(low.min() - 0.35 * reach, min(high.max() + 0.15 * reach, 1)))
         axes.locator_params(axis="x", integer=True)
         legend_below(axes, 2)
     return figure

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vq_lib.plots.evaluation import ends
-from vq_lib.plots.style import COLOURS, WIDTH, legend_below, new, strips
+from vq_lib.plots.style import COLOURS, WIDTH, legend_below, new, panels, strips
 
 KINDS = {"training": ("training people", "train"), "real": ("test people", "test"),
          "reconstructed": ("their reconstructions", "validation"), "generated": ("samples", "other")}  # fmt: skip
@@ -30,10 +30,9 @@ def blind(images):
 
 
 def nearest(samples, training, titles, marked):
-    """Samples over their nearest training slices and the difference of the two, in grey levels of 255.
+    """Samples over their nearest training slices, uint8 (n, H, W, C), and the difference in grey levels of 255.
 
-    Args:
-        samples, training: uint8 (n, H, W, C), n at most 8 or so. titles: n texts. marked: bool (n,), which are orange.
+    `marked`: bool (n,), whose titles are orange.
     """
     difference = np.abs(samples.astype(float) - training).mean(axis=-1) / 255
     rows = [("sample", samples), ("nearest", training), ("difference", difference)]
@@ -57,23 +56,16 @@ def two_sample(aucs):
     return figure
 
 
-def distributions(measures, limits=None):
-    """Cumulative distributions, of the anatomy or of distances to the nearest training slice, people beside samples.
-
-    Args:
-        measures: `{kind of KINDS: {what is measured, as its axis is to be named: (n,)}}`.
-        limits: `{what is measured: threshold}`; then shares go by their logarithm, since few lie below.
-    """
+def distributions(measures):
+    """Cumulative distributions of people beside samples, `{kind of KINDS: {what is measured, its axis: (n,)}}`."""
     names = list(next(iter(measures.values())))
-    figure, panels = new(WIDTH, 2.9, columns=len(names), sharey=True, squeeze=False)
-    for axes, name in zip(panels[0], names, strict=True):
+    figure, row = panels(2.9, [""] * len(names), sharey=True)
+    for axes, name in zip(row, names, strict=True):
         for kind, values in measures.items():
             label, colour = KINDS[kind]
             axes.ecdf(values[name], color=COLOURS[colour], label=label, ls="--" if kind == "reconstructed" else "-")
-        if name in (limits or {}):
-            axes.axvline(limits[name], color=COLOURS["warning"], ls=":", label="threshold")
-        axes.set(xlabel=name, yscale="log" if limits else "linear", ylim=(2e-3 if limits else 0, 1))
-    panels[0, 0].set_ylabel("share of slices below")
+        axes.set(xlabel=name, ylim=(0, 1))
+    row[0].set_ylabel("share of slices below")
     legend_below(figure, 5)
     return figure
 
@@ -83,11 +75,10 @@ def temperature(rows, dashed):
 
     The index holds the temperatures. `dashed`: `{column: value}` of real slices, or what chance allows.
     """
-    figure, panels = new(WIDTH, 2.6, columns=len(rows.columns), squeeze=False)
-    for axes, name in zip(panels[0], rows, strict=True):
+    figure, row = panels(2.6, list(rows))
+    for axes, name in zip(row, rows, strict=True):
         axes.axhline(dashed[name], color=COLOURS["test"], ls="--")
         axes.plot(rows[name], color=COLOURS["model"], marker="o")
-        axes.set_title(name, fontsize=9)
         axes.set(xlabel="temperature", xticks=rows.index)
         axes.tick_params(labelsize=8)
     return figure

@@ -1,29 +1,14 @@
 """What figures, tables and pages call things: one name each, the same everywhere."""
 
 NAMES = {
-    "zeros": "all black",
-    "mean_image": "mean image",
-    "position_mean": "mean image of the position",
+    "zeros": "all black", "mean_image": "mean image", "position_mean": "mean image of the position",
     "nearest_training": "nearest training slice",
-    "jpeg": "JPEG",
-    "webp": "WebP",
-    "avif": "AVIF",
-    "jxl": "JPEG XL",
-    "png": "PNG",
-    "pixelcnn": "PixelCNN",
-    "gated": "Gated PixelCNN",
-    "snail": "PixelSNAIL",
-    "fixed_length": "fixed-length codes",
-    "prior": "with the prior",
-}
-LAYOUTS = {
-    "cohort": "synthetic people",
-    "oasis": "OASIS-1",
-    "adni": "ADNI",
-    "volumes": "volumes",
-    "slices_nifti": "NIfTI slices",
-    "image_folder": "folder of images",
-}
+    "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jxl": "JPEG XL", "png": "PNG",
+    "pixelcnn": "PixelCNN", "gated": "Gated PixelCNN", "snail": "PixelSNAIL",
+    "fixed_length": "fixed-length codes", "prior": "with the prior",
+}  # fmt: skip
+LAYOUTS = {"cohort": "synthetic people", "oasis": "OASIS-1", "adni": "ADNI", "volumes": "volumes",
+           "slices_nifti": "NIfTI slices", "image_folder": "folder of images"}  # fmt: skip
 
 
 def named(key: str) -> str:

@@ -7,7 +7,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Rectangle
 
 from vq_lib.plots.names import named
-from vq_lib.plots.style import COLOURS, WIDTH, epochs, image, new
+from vq_lib.plots.style import COLOURS, WIDTH, epochs, image, new, panels
 
 MARKS = {"train": ("|", "training people"), "validation": ("x", "validation people"), "test": ("o", "test people")}
 SHADES = defaultdict(
@@ -16,40 +16,55 @@ SHADES = defaultdict(
 KINDS = ListedColormap(["#f2f2f2", COLOURS["warning"], COLOURS["model"]])  # the future, past that is not seen, seen
 
 
-def fields(influences, cell):
-    """What one cell sees, in each prior or under each mask: past that it sees blue, past that it does not orange.
+def influence(logits, codes, cell, num_codes, batch=64, seed=0):
+    """How much the logits of one cell change when another cell's code does, whatever the architecture: float (h, w).
 
-    Args:
-        influences: `{prior or title: float (h, w)}`: see `influence`, or a masked kernel, 0 where it is masked.
-        cell: its (row, column), framed in red; of a kernel, the middle.
+    Each code of the grid `codes`, (h, w), is replaced in turn by another, drawn by `seed`, and `batch` grids at a time
+    run again: what has no influence on `cell`, (row, column), gives zero. `logits`: int32 (n, h, w) → NumPy
+    (n, h, w, K). Call a Keras model rather than `predict` with it: what `predict` compiles, and so the rounding,
+    depends on what the model was asked before.
     """
-    figure, panels = new(WIDTH / 3 * len(influences), 3.5, columns=len(influences), squeeze=False)
-    for axes, (name, influence) in zip(panels[0], influences.items(), strict=True):
+    codes, size, largest, parts = codes.astype(np.int32), codes.size, 0.0, []
+    other = (codes.ravel() + np.random.default_rng(seed).integers(1, num_codes, size)) % num_codes
+    changed = np.where(np.eye(size, dtype=bool), other, codes.ravel()).reshape(size, *codes.shape).astype(np.int32)
+    for start in range(0, size, batch):
+        some = changed[start : start + batch]
+        # Beside the same number of unchanged grids: a batch of another size may round differently.
+        base = logits(np.repeat(codes[None], len(some), axis=0))[:, cell[0], cell[1]]
+        parts.append(np.abs(logits(some)[:, cell[0], cell[1]] - base).mean(axis=-1))
+        largest = max(largest, float(np.abs(base).max()))
+    change = np.concatenate(parts).reshape(codes.shape)
+    return np.where(change > 1e-6 * largest, change, 0)  # less is rounding
+
+
+def _mark(axes, cell):
+    axes.add_patch(Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, color="#d00000", lw=2.5, zorder=3))
+
+
+def fields(influences, cell):
+    """What one cell, (row, column), sees: past that is seen is blue, past that is not orange.
+
+    `influences`: `{prior or title: float (h, w)}`, see `influence`, or a masked kernel, 0 where it is masked.
+    """
+    figure, row = panels(3.5, list(influences), width=WIDTH / 3 * len(influences))
+    for axes, (name, influence) in zip(row, influences.items(), strict=True):
         (height, width), seen = influence.shape, influence != 0
         past = np.arange(influence.size).reshape(influence.shape) < cell[0] * width + cell[1]
         image(axes, np.where(seen, 2, 1 * past), cmap=KINDS, vmax=2)
         axes.hlines(np.arange(1, height) - 0.5, -0.5, width - 0.5, color="white", lw=0.5)
         axes.vlines(np.arange(1, width) - 0.5, -0.5, height - 0.5, color="white", lw=0.5)
-        axes.add_patch(_frame(cell))
+        _mark(axes, cell)
         axes.set_title(f"{named(name)}: {seen[past].sum()} of {past.sum()} past cells", fontsize=9)
     return figure
 
 
-def _frame(cell):
-    return Rectangle((cell[1] - 0.5, cell[0] - 0.5), 1, 1, fill=False, color="#d00000", lw=2.5, zorder=3)
-
-
 def amounts(influence, cell):
-    """How much each earlier cell matters to the prediction of `cell` (row, column), framed in red; grey cells do not.
-
-    `influence`: float (h, w), mean change of the logits, see `influence.influence`.
-    """
+    """How much each earlier cell matters, by `influence`, to `cell` (row, column), framed in red; grey cells do not."""
     figure, axes = new(5.4, 4.2)
-    size = np.log10(np.where(influence > 0, influence, np.nan))
-    picture = image(axes, size, cmap="viridis", vmin=None, vmax=None)
+    picture = image(axes, np.log10(np.where(influence > 0, influence, np.nan)), cmap="viridis", vmin=None, vmax=None)
     figure.colorbar(picture, label="log10 of the mean change of the logits")
     axes.set_facecolor("#f2f2f2")
-    axes.add_patch(_frame(cell))
+    _mark(axes, cell)
     return figure
 
 
@@ -71,32 +86,30 @@ def curves(histories, position_unigram):
 
 
 def bits(baselines, models):
-    """Bits per code: baselines and priors on test people, and enlarged beside them each prior on all three splits.
+    """Bits per code, `{name: bits}` of tables and `{prior: {"train", "validation", "test"}}`.
 
-    Args:
-        baselines: `{name: bits}` of ever better tables of frequencies.
-        models: `{prior: {"train", "validation", "test"}}`, in bits per code.
+    Of test people on the left; on the right, enlarged, each prior's on all three splits.
     """
     figure, (axes, near) = new(WIDTH, 2 + 0.4 * len(models), columns=2, width_ratios=(3, 2), sharey=True)
-    names = [name.replace("_", " ").replace("markov", "Markov") for name in baselines] + [*map(named, models)]
-    values = [*baselines.values(), *(split["test"] for split in models.values())]
-    colours = [COLOURS["baseline"]] * len(baselines) + [*(SHADES[name] for name in models)]
-    axes.bar_label(axes.barh(names, values, color=colours, height=0.65), fmt=" %.2f")
-    for marker, who in MARKS.values():
+    values = {name.replace("_", " ").replace("markov", "Markov"): value for name, value in baselines.items()}
+    values |= {named(name): split["test"] for name, split in models.items()}
+    colours = [COLOURS["baseline"]] * len(baselines) + [SHADES[name] for name in models]
+    axes.bar_label(axes.barh([*values], [*values.values()], color=colours, height=0.65), fmt=" %.2f")
+    for group, (marker, who) in MARKS.items():
         near.plot([], [], marker, color=COLOURS["baseline"], ms=9, mew=2, label=who)
+        for place, (name, split) in enumerate(models.items(), len(baselines)):
+            near.plot(split[group], place, marker, color=SHADES[name], ms=9, mew=2)
     for place, (name, split) in enumerate(models.items(), len(baselines)):
         near.hlines(place, min(split.values()), max(split.values()), color=SHADES[name], lw=1)
-        for group, (marker, _) in MARKS.items():
-            near.plot(split[group], place, marker, color=SHADES[name], ms=9, mew=2)
     near.legend(loc="upper center", title="the priors, enlarged")  # the baselines' rows are empty here
-    axes.set(xlabel="bits per code of test people (lower is better)", xlim=(0, max(values) * 1.12))
+    axes.set(xlabel="bits per code of test people (lower is better)", xlim=(0, max(values.values()) * 1.12))
     axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    near.grid(axis="y", visible=False)
     near.set_xlabel("bits per code")
     near.margins(x=0.12)
     near.tick_params(left=False)
     near.spines["left"].set_visible(False)
-    for panel in (axes, near):
-        panel.grid(axis="y", visible=False)
     return figure
 
 
@@ -108,12 +121,12 @@ def bits_by_cell(unigram, models):
     maps = {"position unigram": unigram.mean(axis=0), **{named(key): cost.mean(axis=0) for key, cost in models.items()}}
     gains = [maps["position unigram"] - cost for cost in maps.values()]
     top, reach = np.max([*maps.values()]), np.abs(gains).max() or 1
-    figure, panels = new(min(2.9 * len(maps) + 0.8, WIDTH), 4.6, 2, len(maps), squeeze=False)
-    for above, below, (name, cost), gain in zip(*panels, maps.items(), gains, strict=True):
+    figure, both = new(min(2.9 * len(maps) + 0.8, WIDTH), 4.6, 2, len(maps), squeeze=False)
+    for above, below, (name, cost), gain in zip(*both, maps.items(), gains, strict=True):
         spent = image(above, cost, cmap="magma", vmax=top)
         saved = image(below, gain, cmap="PuOr", vmin=-reach, vmax=reach)
         above.set_title(f"{name}: {cost.mean():.2f}", fontsize=9)
-    panels[1, 0].set_visible(False)
-    figure.colorbar(spent, ax=panels[0], label="bits per code", shrink=0.85)
-    figure.colorbar(saved, ax=panels[1], label="bits per code saved", shrink=0.85)
+    both[1, 0].set_visible(False)
+    figure.colorbar(spent, ax=both[0], label="bits per code", shrink=0.85)
+    figure.colorbar(saved, ax=both[1], label="bits per code saved", shrink=0.85)
     return figure

@@ -23,12 +23,18 @@ matplotlib.rcParams.update({
 })  # fmt: skip
 
 
-def new(
-    width: float = WIDTH, height: float = 3.2, rows: int = 1, columns: int = 1, **options: Any
-) -> tuple[Figure, Any]:
+def new(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A matplotlib figure and its axes, outside pyplot's global state; `options` go to `Figure.subplots`."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns, **options)
+
+
+def panels(height: float, titles: Sequence[str], width: float = WIDTH, **options: Any) -> tuple[Figure, Any]:
+    """A figure of axes beside each other, one for each title, and these axes."""
+    figure, axes = new(width, height, 1, len(titles), squeeze=False, **options)
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=12 - len(titles) // 2)
+    return figure, axes[0]
 
 
 def image(axes: Axes, pixels: np.ndarray | None, **look: Any) -> Any:
@@ -45,13 +51,10 @@ def image(axes: Axes, pixels: np.ndarray | None, **look: Any) -> Any:
 
 
 def strips(rows: Sequence[tuple[str, Any]], titles: Sequence[str] = (), side: float = 1.6, looks: Any = None) -> Figure:
-    """Rows of images of one size, a name at the left of each row.
+    """Rows of images of one size, `[(name at the left, images)]`, as `image` takes them; None for a gap.
 
-    Args:
-        rows: `[(name, images)]`, at most n images a row, as `image` takes them; None for a gap.
-        titles: one above each column, or above each image, row by row.
-        side: the greatest width of an image, inches; many share the figure's width.
-        looks: `{name of a row: keywords of imshow}`, for rows of no grey levels.
+    `titles`: one above each column, or above each image, row by row; `side`: the greatest width of an image, inches;
+    `looks`: `{name of a row: keywords of imshow}`, for rows of no grey levels.
     """
     across = max(len(images) for _, images in rows)
     height, width = next(one.shape[:2] for _, images in rows for one in images if one is not None)

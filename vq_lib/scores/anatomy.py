@@ -36,11 +36,7 @@ def thresholds(images):
 
 def tissues(images, levels):
     """Tissue of every pixel by two grey levels, see `thresholds`: indices of `CLASSES`, uint8 (N, H, W)."""
-
-    def part(some):
-        return np.where(heads(some), 1 + np.digitize(_grey(some), levels), 0).astype(np.uint8)
-
-    return in_parts(part, np.asarray(images))
+    return in_parts(lambda some: (heads(some) * (1 + np.digitize(_grey(some), levels))).astype(np.uint8), images)
 
 
 def with_skull(masks, images):
@@ -61,32 +57,22 @@ def shares(classes):
     The ventricles are the fluid that lies further from the head's outline than 0.35 of the deepest point: the fluid
     around the brain lies nearer.
     """
-    sizes, deep = np.maximum((classes > 0).sum(axis=(1, 2)), 1), []
-    for image in classes:
-        depth = ndimage.distance_transform_edt(image > 0)
-        deep.append(((image == 1) & (depth > 0.35 * depth.max())).sum())
-    measures = {name: (classes == k).sum(axis=(1, 2)) / sizes for k, name in enumerate(TISSUES, 1)}
-    return pd.DataFrame({**measures, "ventricles": np.array(deep) / sizes})
-
-
-def outside(measures, references):
-    """The share of samples beyond the 1st and 99th percentile of references, for each measure; chance gives 2%."""
-    return ((measures < references.quantile(0.01)) | (measures > references.quantile(0.99))).mean()
+    depths = [ndimage.distance_transform_edt(image > 0) for image in classes]
+    parts = {name: classes == k for k, name in enumerate(TISSUES, 1)}
+    parts["ventricles"] = parts[TISSUES[0]] & [depth > 0.35 * depth.max() for depth in depths]
+    size = np.maximum((classes > 0).sum(axis=(1, 2)), 1)
+    return pd.DataFrame({name: part.sum(axis=(1, 2)) / size for name, part in parts.items()})
 
 
 def by_tissue(inputs, outputs, classes, people, names=CLASSES):
     """Where reconstructions fail: a frame with a row for each of the classes (N, H, W) that occurs.
 
-    Its columns: `share` of the pixels; `ssim`, an interval of the mean of the SSIM map there; `absolute_error`; and
-    `above_worst`, an interval of how much a class's SSIM lies above that of the worst (background apart), paired on the
-    same slices.
+    Its columns: `share` of the pixels; `ssim`, an interval of the mean of the SSIM map there; `absolute_error`.
     """
-    similarity, rows = ssim_by_class(inputs, outputs, classes, len(names)), {}
+    similarity = ssim_by_class(inputs, outputs, classes, len(names))
     error = in_parts(lambda x, y: np.abs(unit(x) - unit(y)).mean(axis=-1), inputs, outputs)
-    present = [k for k in range(len(names)) if (classes == k).any()]
-    worst = min((k for k in present if k), key=lambda k: np.nanmean(similarity[:, k]), default=0)
-    for k in present:
-        above = interval(similarity[:, k] - similarity[:, worst], people) if k else None
-        rows[names[k]] = {"share": float((classes == k).mean()), "ssim": interval(similarity[:, k], people),
-                          "absolute_error": float(error[classes == k].mean()), "above_worst": above}  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict({
+        name: {"share": float((classes == k).mean()), "ssim": interval(similarity[:, k], people),
+               "absolute_error": float(error[classes == k].mean())}
+        for k, name in enumerate(names) if (classes == k).any()
+    }, orient="index")  # fmt: skip

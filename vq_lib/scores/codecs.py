@@ -4,7 +4,6 @@ import contextlib
 import functools
 import importlib
 import io
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,33 +53,26 @@ def compress(image, codec, quality):
 
 def _payload(content, codec):
     if codec == "jpeg":
-        scan = content.index(b"\xff\xda")
-        return len(content) - scan - 2 - struct.unpack(">H", content[scan + 2 : scan + 4])[0]
+        scan = content.index(b"\xff\xda") + 2
+        return len(content) - scan - int.from_bytes(content[scan : scan + 2])
     if codec == "webp":
-        return struct.unpack("<I", content[16:20])[0]
-    position = 0
-    while codec == "avif" and position + 8 <= len(content):  # ISO base media boxes: size, type
-        size, kind = struct.unpack(">I4s", content[position : position + 8])
-        if kind == b"mdat":
-            return size - 8
-        position += size or len(content)
+        return int.from_bytes(content[16:20], "little")
+    if codec == "avif":  # a box is its size, its type and what it holds
+        box = content.index(b"mdat")
+        return int.from_bytes(content[box - 4 : box]) - 8
     return len(content)
 
 
 class Codecs:
-    """The available codecs on some of the slices, evenly spaced, compressed once at each quality that is asked for.
+    """The codecs `names`, or all `available`, on evenly spaced ones of uint8 images, compressed once at each quality.
 
-    Args:
-        images: uint8 (N, H, W, C).
-        slices: on how many at most; None: 200, and for AVIF, which is slow at its best, 16 at 128 pixels a side, 12
-            above and 24 below.
-        names: which codecs; None: those that are `available`.
+    `slices`: on how many images at most; None: 200, and for AVIF, which is slow at its best, 16 at 128 pixels a side,
+    12 above and 24 below.
     """
 
     def __init__(self, images, slices=None, names=None):
         self.images, self.pixels = images, images.shape[1] * images.shape[2]
-        self.names = available() if names is None else names
-        slow = int(np.clip(2**18 // self.pixels, 12, 24))
+        self.names, slow = available() if names is None else names, int(np.clip(2**18 // self.pixels, 12, 24))
         self.rows = {name: spread(np.arange(len(images)), slices or (slow if name == "avif" else 200))
                      for name in self.names}  # fmt: skip
         self.at = functools.cache(self._at)
@@ -88,26 +80,31 @@ class Codecs:
     def _at(self, name, quality):
         """`{ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload: (n,)}` of the slices."""
         images = np.asarray(self.images[self.rows[name]])
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor() as pool:
             done = pool.map(lambda image: compress(image, name, quality), images)
             sizes, payloads, decoded = zip(*done, strict=True)
         return {**scores(images, np.stack(decoded)), "bits_per_pixel": np.array(sizes) * 8 / self.pixels,
                 "bits_per_pixel_payload": np.array(payloads) * 8 / self.pixels}  # fmt: skip
 
-    def curves(self):
-        """A frame with the means of each codec at each of `QUALITIES`: codec, quality, and the columns of `at_rate`."""
-        return pd.DataFrame([{"codec": name, "quality": quality, **means(self.at(name, quality))}
-                             for name in self.names for quality in QUALITIES])  # fmt: skip
+    def curve(self, name, reach=np.inf):
+        """A codec's means at each of `QUALITIES`, `{quality: {ssim, …}}`, up to the first that needs `reach` bits."""
+        points = {}
+        for quality in QUALITIES:
+            points[quality] = means(self.at(name, quality))
+            if points[quality]["bits_per_pixel_payload"] >= reach:
+                break
+        return points
+
+    def curves(self, reach=np.inf):
+        """The `curve` of every codec as one frame: codec, quality, and the columns of `at_rate`."""
+        return pd.DataFrame([{"codec": name, "quality": quality, **point}
+                             for name in self.names for quality, point in self.curve(name, reach).items()])  # fmt: skip
 
     def at_rate(self, bits_per_pixel, own, people):
         """Every codec at exactly a rate, interpolated between the two qualities around it, and this model's lead on it.
 
         The payload and not the file is held to the rate: a model's rate counts no container either, and this is the
-        stricter comparison.
-
-        Args:
-            bits_per_pixel: the model's rate.
-            own: the model's scores of all images, `{ssim, …: (N,)}`. people: (N,), whose they are.
+        stricter comparison. `own`: the model's scores of all images, `{ssim, …: (N,)}`; `people`: (N,), whose they are.
 
         Returns:
             `{codec: {ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload, quality, slices, lead}}`,
@@ -116,22 +113,18 @@ class Codecs:
         """
         return {name: self._at_rate(name, bits_per_pixel, own, people) for name in self.names}
 
-    def _at_rate(self, name, bits_per_pixel, own, people):
-        def rate(quality):
-            return self.at(name, quality)["bits_per_pixel_payload"].mean()
-
-        above = [quality for quality in QUALITIES if rate(quality) >= bits_per_pixel]
-        if not above or above[0] == QUALITIES[0]:
+    def _at_rate(self, name, wanted, own, people):
+        rates = {key: point["bits_per_pixel_payload"] for key, point in self.curve(name, wanted).items()}
+        *_, low, high = [None, *rates]
+        if low is None or rates[high] < wanted:
             return None
-        low, high = QUALITIES[QUALITIES.index(above[0]) - 1], above[0]
         while high - low > 1:  # rates grow about exponentially
-            place = np.log(bits_per_pixel / rate(low)) / np.log(rate(high) / rate(low))
+            place = np.log(wanted / rates[low]) / np.log(rates[high] / rates[low])
             guess = int(np.clip(round(low + place * (high - low)), low + 1, high - 1))
-            low, high = (guess, high) if rate(guess) < bits_per_pixel else (low, guess)
-        share = (bits_per_pixel - rate(low)) / (rate(high) - rate(low))
-        each = {
-            key: (1 - share) * value + share * self.at(name, high)[key] for key, value in self.at(name, low).items()
-        }
+            rates[guess] = self.at(name, guess)["bits_per_pixel_payload"].mean()
+            low, high = (guess, high) if rates[guess] < wanted else (low, guess)
+        share = (wanted - rates[low]) / (rates[high] - rates[low])
+        each = {key: (1 - share) * a + share * self.at(name, high)[key] for key, a in self.at(name, low).items()}
         rows = self.rows[name]
         lead = {key: interval(values[rows] - each[key], people[rows]) for key, values in own.items()}
         return {**means(each), "quality": [low, high], "slices": len(rows), "lead": lead}

@@ -5,15 +5,15 @@ Codes are whole numbers from 0 to K - 1, int (n, h, w): n slices, a grid of h by
 
 import numpy as np
 from scipy.ndimage import maximum_filter
+from scipy.stats import entropy
+from skimage.measure import block_reduce
 
 from vq_lib.scores.images import FOREGROUND, spread
 
 
 def perplexity(codes, num_codes):
     """exp of the entropy of the codes' frequencies: how many codes are in use as if evenly; 1 to K."""
-    frequency = np.bincount(np.ravel(codes), minlength=num_codes) / np.size(codes)
-    frequency = frequency[frequency > 0]
-    return float(np.exp(-(frequency * np.log(frequency)).sum()))
+    return float(np.exp(entropy(np.bincount(np.ravel(codes), minlength=num_codes))))
 
 
 def usage(codes, num_codes):
@@ -24,21 +24,16 @@ def usage(codes, num_codes):
 def foreground_cells(images, grid):
     """Cells of the code grid whose patch of pixels has any input above `FOREGROUND`: bool, (n, h, w)."""
     images = np.asarray(images)
-    (n, height, width, channels), (h, w) = images.shape, grid
-    limit = FOREGROUND * 255 if images.dtype == np.uint8 else FOREGROUND
-    return (images.reshape(n, h, height // h, w, width // w, channels) > limit).any(axis=(2, 4, 5))
+    lit = (images > FOREGROUND * (255 if images.dtype == np.uint8 else 1)).any(axis=-1)
+    return block_reduce(lit, (1, lit.shape[1] // grid[0], lit.shape[2] // grid[1]), np.max)
 
 
 def black_cells(images, grid, receptive_field):
-    """Cells whose receptive field, as far as it lies inside the image, is all zero: one code would do; (n, h, w).
+    """Cells of the grid (h, w) whose receptive field, inside uint8 images, is all zero: one code would do; (n, h, w).
 
-    No other pixel can change their codes. Those at the border may still have others than the rest, since layers see
-    their padding there.
-
-    Args:
-        images: uint8, (n, H, W, C). grid: (h, w) of the codes.
-        receptive_field: (low, high), in pixels from the first pixel of a cell's own patch to the first and the last
-            pixel that its code can see.
+    No other pixel can change their codes; at the border, where layers see their padding, these may still differ.
+    `receptive_field`: (low, high), in pixels from the first pixel of a cell's own patch to the first and the last that
+    its code can see.
     """
     (low, high), (_, height, width, _) = receptive_field, np.shape(images)
     size, rows, columns = high - low + 1, height // grid[0], width // grid[1]
@@ -52,10 +47,8 @@ def perplexity_cap(black_share, num_codes):
 
     exp(-b ln b - (1-b) ln((1-b)/(K-1))), or K where b < 1/K.
     """
-    b = float(black_share)
-    if b <= 1 / num_codes:
-        return float(num_codes)
-    return float(np.exp(-b * np.log(b) - (1 - b) * np.log((1 - b) / (num_codes - 1)))) if b < 1 else 1.0
+    b = max(float(black_share), 1 / num_codes)
+    return float(np.exp(entropy([b, 1 - b])) * max(num_codes - 1, 1) ** (1 - b))
 
 
 def summary(codes, images, num_codes, receptive_field=None):
@@ -64,8 +57,7 @@ def summary(codes, images, num_codes, receptive_field=None):
     Without foreground its perplexity is left out, and the cap without a receptive field, see `black_cells`.
     """
     found = {"codebook_usage": usage(codes, num_codes), "perplexity": perplexity(codes, num_codes)}
-    lit = codes[foreground_cells(images, codes.shape[1:])]
-    if lit.size:
+    if (lit := codes[foreground_cells(images, codes.shape[1:])]).size:
         found["perplexity_foreground"] = perplexity(lit, num_codes)
     if receptive_field is not None:
         black = black_cells(images, codes.shape[1:], receptive_field)
@@ -76,26 +68,22 @@ def summary(codes, images, num_codes, receptive_field=None):
 def patches(codes, outputs, num_codes, places=32):
     """Each code as it is decoded among its neighbours: the mean of `outputs` around up to `places` cells that hold it.
 
-    Args:
-        codes: (n, h, w). outputs: their reconstructions, (n, H, W, C).
-
-    Returns:
-        float32 (K, 3p, 3p), p = H / h pixels a cell, the code's own in the middle; NaN for a code that does not occur.
+    Codes (n, h, w) and their reconstructions (n, H, W, C) → float32 (K, 3p, 3p), p = H / h pixels a cell, the code's
+    own in the middle; NaN for a code that does not occur.
     """
     p = outputs.shape[1] // codes.shape[1]
-    padded, found = np.pad(outputs.mean(axis=-1), ((0, 0), (p, p), (p, p))), []
-    for code in range(num_codes):
-        cells = np.argwhere(codes == code)
-        cut = [padded[n, p * i : p * (i + 3), p * j : p * (j + 3)] for n, i, j in spread(cells, places)]
-        found.append(np.mean(cut, axis=0) if cut else np.full((3 * p, 3 * p), np.nan))
-    return np.array(found, np.float32)
+    padded = np.pad(outputs.mean(axis=-1), ((0, 0), (p, p), (p, p)))
+    found = np.full((num_codes, 3 * p, 3 * p), np.nan, np.float32)
+    for code in np.unique(codes):
+        cells = spread(np.argwhere(codes == code), places)
+        found[code] = np.mean([padded[n, p * i : p * (i + 3), p * j : p * (j + 3)] for n, i, j in cells], axis=0)
+    return found
 
 
 def counts_by(codes, kinds, count, num_codes):
     """How often each code stands in each kind of cell, int (count, K).
 
-    Args:
-        kinds: below `count`, (n, h, w), such as `middles` of tissues, or (n, 1, 1) for a kind a slice.
+    `kinds`: below `count`, of the shape of codes or spread over it, such as (n, 1, 1) for a kind a slice.
     """
     together = np.broadcast_to(kinds, codes.shape).ravel() * num_codes + codes.ravel()
     return np.bincount(together, minlength=count * num_codes).reshape(count, num_codes)

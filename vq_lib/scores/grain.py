@@ -8,10 +8,6 @@ LEVELS, SLOPES = 16, 8  # bands of the decoded grey level and of its slope, each
 BLACK = 0.02  # what is decoded darker is background, which has no grain
 
 
-def _slope(mean):
-    return np.hypot(*np.gradient(mean, axis=(-2, -1)))
-
-
 class Grain:
     """Noise as strong and as fine as what a decoder leaves out of real images.
 
@@ -20,33 +16,28 @@ class Grain:
     than an even area), and w stationary Gaussian noise of unit variance with the power spectrum of (x - m) / s. Colour
     images have one grain for all channels.
 
-    Args:
-        images: real ones that took no part in training, (N, H, W, C), uint8 or in [0, 1].
-        decoded: their reconstructions, likewise.
-
-    Attributes:
-        edges: the bands' borders, equally many lit pixels in each: (LEVELS - 1,) and (SLOPES - 1,).
-        scales: (LEVELS, SLOPES) standard deviations, in [0, 1].
-        spectrum: (H, W // 2 + 1) powers; 1 everywhere is white noise.
+    From real images that took no part in training and their reconstructions, (N, H, W, C), uint8 or in [0, 1]:
+    `edges`, the bands' borders, equally many lit pixels in each; `scales`, (LEVELS · SLOPES,) standard deviations;
+    `spectrum`, (H, W // 2 + 1) powers, 1 everywhere for white noise.
     """
 
     def __init__(self, images, decoded):
         real, mean = (unit(x).mean(axis=-1) for x in (images, decoded))
-        rest, lit, slope = real - mean, mean > BLACK, _slope(mean)
-        self.edges, self.scales = (np.zeros(LEVELS - 1), np.zeros(SLOPES - 1)), np.zeros((LEVELS, SLOPES))
+        rest, lit = real - mean, mean > BLACK
+        self.edges, self.scales = [np.zeros(LEVELS - 1), np.zeros(SLOPES - 1)], np.zeros(LEVELS * SLOPES)
         if lit.any():
-            self.edges = tuple(np.quantile(values[lit], np.linspace(0, 1, bands + 1)[1:-1])
-                               for values, bands in ((mean, LEVELS), (slope, SLOPES)))  # fmt: skip
-            band = self._band(mean, slope)[lit]
-            count, power = (np.bincount(band, w, LEVELS * SLOPES).reshape(LEVELS, SLOPES)
-                            for w in (None, rest[lit].astype(np.float64) ** 2))  # fmt: skip
+            self.edges = [np.quantile(values[lit], np.linspace(0, 1, len(edges) + 2)[1:-1])
+                          for values, edges in zip(_looks(mean), self.edges, strict=True)]  # fmt: skip
+            count, power = (np.bincount(self._band(mean)[lit], weights, LEVELS * SLOPES).reshape(LEVELS, SLOPES)
+                            for weights in (None, rest[lit].astype(np.float64) ** 2))  # fmt: skip
             whole = power.sum(axis=1, keepdims=True) / np.maximum(count.sum(axis=1, keepdims=True), 1)
-            self.scales = np.sqrt(np.where(count > 50, power / np.maximum(count, 1), whole))
-        white = np.where(lit, rest / np.maximum(self.scales.ravel()[self._band(mean, slope)], 1e-6), 0)
+            self.scales = np.sqrt(np.where(count > 50, power / np.maximum(count, 1), whole)).ravel()
+        white = np.where(lit, rest / np.maximum(self.scales[self._band(mean)], 1e-6), 0)
         self.spectrum = sum(np.abs(np.fft.rfft2(one)) ** 2 for one in white) / max(lit.sum(), 1)
 
-    def _band(self, mean, slope):
-        return np.searchsorted(self.edges[0], mean) * SLOPES + np.searchsorted(self.edges[1], slope)
+    def _band(self, mean):
+        level, slope = (np.searchsorted(*pair) for pair in zip(self.edges, _looks(mean), strict=True))
+        return level * SLOPES + slope
 
     def draw(self, decoded, seed=0):
         """Draws from p(x | z): decoded images (N, H, W, C), uint8 or in [0, 1] → uint8 (N, H, W, C)."""
@@ -54,8 +45,12 @@ class Grain:
         drawn = np.empty(decoded.shape, np.uint8)
         for i, image in enumerate(decoded):
             mean = image.mean(axis=-1)
-            scale = np.where(mean > BLACK, self.scales.ravel()[self._band(mean, _slope(mean))], 0)
             white = np.fft.rfft2(rng.standard_normal(mean.shape))
-            noise = np.fft.irfft2(white * np.sqrt(self.spectrum), mean.shape) * scale
+            noise = np.fft.irfft2(white * np.sqrt(self.spectrum), mean.shape)
+            noise *= np.where(mean > BLACK, self.scales[self._band(mean)], 0)
             drawn[i] = np.round(np.clip(image + noise[..., None], 0, 1) * 255)
         return drawn
+
+
+def _looks(mean):
+    return mean, np.hypot(*np.gradient(mean, axis=(-2, -1)))

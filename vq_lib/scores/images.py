@@ -1,32 +1,34 @@
-"""How near images come to their originals: SSIM, foreground SSIM and PSNR, one value an image."""
+"""How near images come to their originals: SSIM, foreground SSIM, PSNR and MS-SSIM, one value an image."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+from skimage.measure import block_reduce
 from skimage.metrics import structural_similarity
 
-from vq_lib.scores.intervals import interval
+from vq_lib.scores.intervals import dyadic, interval
 
 FOREGROUND = 0.05  # a pixel of the input brighter than this is foreground
 SCORES = ("ssim", "ssim_foreground", "psnr")
 PSNR_CAP = 100.0  # dB; the PSNR of equal images is infinite
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM's scales, the finest first
+REACH = 5  # pixels from the middle of its Gaussian window to the end
 
 
 def unit(images, name="images"):
-    """Images as float32 in [0, 1]: uint8 grey levels are divided by 255, floats are checked; (N, H, W, C) stays.
+    """Images as float32 in [0, 1]: uint8 grey levels are divided by 255; (N, H, W, C) stays.
 
-    Raises:
-        ValueError: the shape has not four axes, or floats lie outside [0, 1] by more than rounding; it says `name`.
+    Raises ValueError, which says `name`, where the axes are not four, or floats lie outside [0, 1] beyond rounding.
     """
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(f"{name} must have shape (N, H, W, C), not {images.shape}")
     if images.dtype == np.uint8:
         return images.astype(np.float32) / 255
-    if images.size and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):  # a NaN is refused too
-        raise ValueError(
-            f"{name} must be uint8 or lie in [0, 1], but reach from {images.min():.3g} to {images.max():.3g}"
-        )
+    low, high = (images.min(), images.max()) if images.size else (0, 1)
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # a NaN is refused too
+        raise ValueError(f"{name} must be uint8 or lie in [0, 1], but reach from {low:.3g} to {high:.3g}")
     return images.astype(np.float32)
 
 
@@ -48,8 +50,8 @@ def levels(images):
     return in_parts(lambda some: np.round(some * 255).astype(np.uint8), images)
 
 
-def _ssim_maps(inputs, outputs, value, *others):
-    """`value(input, mean, map, *others)` of every pair of images: float64 (N, …).
+def _similarity(inputs, outputs, classes, count):
+    """SSIM of each pair of images, and the mean of its map over each class, NaN where there are none: (N, 1 + count).
 
     scikit-image's own SSIM, so that a score is what readers can recompute, with the settings of Wang et al. (2004):
     intensities in [0, 1], a Gaussian window with sigma = 1.5, population covariances.
@@ -58,18 +60,16 @@ def _ssim_maps(inputs, outputs, value, *others):
         raise ValueError(f"inputs {np.shape(inputs)} and outputs {np.shape(outputs)} differ in shape")
     options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
-    def one(x, y, *rest):
-        return value(x, *structural_similarity(x, y, channel_axis=-1, full=True, **options), *rest)
+    def one(x, y, kinds):
+        mean, similarity = structural_similarity(x, y, channel_axis=-1, full=True, **options)
+        parts = [similarity[kinds == k] for k in range(count)]
+        return [mean, *(part.mean() if part.size else np.nan for part in parts)]
 
-    def part(x, y, *rest):
-        return np.array(list(pool.map(one, unit(x, "inputs"), unit(y, "outputs"), *rest)), np.float64)
+    def part(x, y, kinds):
+        return np.array(list(pool.map(one, unit(x, "inputs"), unit(y, "outputs"), kinds)), np.float64)
 
     with ThreadPoolExecutor(2) as pool:
-        return in_parts(part, inputs, outputs, *others)
-
-
-def _masked_mean(similarity, mask):
-    return similarity[mask].mean() if mask.any() else np.nan
+        return in_parts(part, inputs, outputs, classes).reshape(-1, 1 + count)
 
 
 def ssim(inputs, outputs):
@@ -78,34 +78,20 @@ def ssim(inputs, outputs):
     The plain score is scikit-image's mean (its borders cropped); the foreground score is the mean of the uncropped SSIM
     map where the *input* is brighter than `FOREGROUND`, NaN for an image without foreground.
     """
-
-    def value(x, mean, similarity):
-        return mean, _masked_mean(similarity, (x > FOREGROUND).any(axis=-1))
-
-    plain, foreground = _ssim_maps(inputs, outputs, value).reshape(-1, 2).T
+    lit = in_parts(lambda some: (unit(some, "inputs") > FOREGROUND).any(axis=-1), inputs)
+    plain, _, foreground = _similarity(inputs, outputs, lit, 2).T
     return plain, foreground
 
 
 def ssim_by_class(inputs, outputs, classes, count):
-    """Mean of each image's SSIM map over the pixels of each class: float64 (N, count), NaN where there are none.
-
-    Args:
-        inputs, outputs: as for `ssim`. classes: int (N, H, W), below `count`.
-    """
-
-    def value(_, mean, similarity, mask):
-        return [_masked_mean(similarity, mask == k) for k in range(count)]
-
-    return _ssim_maps(inputs, outputs, value, classes).reshape(-1, count)
+    """Mean of each image's SSIM map over its pixels of each of `count` classes, (N, H, W): float64 (N, count)."""
+    return _similarity(inputs, outputs, classes, count)[:, 1:]
 
 
 def psnr(inputs, outputs):
     """Peak signal-to-noise ratio of each image in dB, 10 log10(1 / MSE), capped at `PSNR_CAP`; shape (N,)."""
-
-    def part(x, y):
-        return np.square(unit(x, "inputs").astype(np.float64) - unit(y, "outputs")).mean(axis=(1, 2, 3))
-
-    return np.minimum(-10 * np.log10(np.maximum(in_parts(part, inputs, outputs), 1e-30)), PSNR_CAP)
+    error = in_parts(lambda x, y: np.square(unit(x).astype(np.float64) - unit(y)).mean(axis=(1, 2, 3)), inputs, outputs)
+    return np.minimum(-10 * np.log10(np.maximum(error, 1e-30)), PSNR_CAP)
 
 
 def scores(inputs, outputs):
@@ -125,3 +111,53 @@ def summary(values, people):
     """
     known = {name: some for name, some in values.items() if not np.isnan(some).all()}
     return {name: interval(some, people, highest=PSNR_CAP if name == "psnr" else 1.0) for name, some in known.items()}
+
+
+def scales(side):
+    """How many scales MS-SSIM has at this image side: three up to 128 pixels, five above, fewer where none fits."""
+    return max(min(3 if side <= 128 else 5, int(np.log2(side / (2 * REACH + 1))) + 1), 1)
+
+
+def ms_ssim(inputs, outputs):
+    r"""Multi-scale SSIM of each image with its partner, float64 (N,) (Wang, Simoncelli and Bovik 2003, equation 7).
+
+    MS-SSIM = l_M^{w_M} \prod_j cs_j^{w_j}: contrast and structure at every scale, luminance at the coarsest alone, each
+    scale half as large as the one before. With all five `scales` this is TensorFlow's; with fewer, the first weights
+    are scaled to sum to one.
+    """
+    weights = np.array(WEIGHTS[: scales(min(np.shape(inputs)[1:3]))])
+    *finer, coarsest = weights / weights.sum()
+
+    def part(x, y):
+        both, product = np.stack([unit(x, "inputs"), unit(y, "outputs")]).astype(np.float64), 1
+        for weight in finer:
+            product = product * np.maximum(_terms(*both)[1].mean(axis=(1, 2)), 0) ** weight
+            odd = [(0, side % 2) for side in both.shape[2:4]]  # an odd last row or column counts twice
+            both = block_reduce(np.pad(both, [(0, 0), (0, 0), *odd, (0, 0)], "edge"), (1, 1, 2, 2, 1), np.mean)
+        return (product * np.maximum(np.prod(_terms(*both), axis=0).mean(axis=(1, 2)), 0) ** coarsest).mean(axis=-1)
+
+    return in_parts(part, inputs, outputs, size=32)
+
+
+def _terms(x, y):
+    """The luminance and the contrast-structure term of SSIM at every place where the window fits."""
+    some = np.stack([x, y, x * y, x * x + y * y])
+    some = gaussian_filter(some, 1.5, radius=REACH, axes=(2, 3))[:, :, REACH:-REACH, REACH:-REACH]
+    c1, c2, product, squares = 0.01**2, 0.03**2, 2 * some[0] * some[1], some[0] ** 2 + some[1] ** 2
+    return (product + c1) / (squares + c1), (2 * some[2] - product + c2) / (some[3] - squares + c2)
+
+
+def pair_similarity(images, groups=None, pairs=200, seed=0):
+    """Mean MS-SSIM of random pairs of images, with an interval (`dyadic`): how alike they are; lower is more diverse.
+
+    `groups`: (N,) whom an image is of; the two of a pair then differ in it. None: every image is of its own.
+    """
+    groups = np.arange(len(images)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if np.unique(groups).size < 2:
+        raise ValueError("a pair needs images of two different groups")
+    rng, chosen = np.random.default_rng(seed), np.empty((0, 2), np.int64)
+    while len(chosen) < pairs:
+        drawn = rng.integers(0, len(images), (4 * pairs, 2))
+        chosen = np.concatenate([chosen, drawn[groups[drawn[:, 0]] != groups[drawn[:, 1]]]])
+    first, second = chosen[:pairs].T
+    return dyadic(ms_ssim(np.asarray(images[first]), np.asarray(images[second])), groups[first], groups[second])

@@ -1,9 +1,9 @@
 """95% intervals over people: the slices of a person are alike, and counting them as independent would fool the reader.
 
 Every interval is `{"mean", "low", "high"}`, with None for both ends where a single person cannot tell how much people
-differ. Quantiles of resampled means are too narrow with few people (a nominal 95% covers 83% with five and 91% with
-seventeen, by simulation), so that all intervals here are Student's: estimate ± quantile × standard error. The tests
-hold what they cover between 93% and 97% with 5, 10 and 17 people.
+differ. Quantiles of resampled means, as of `scipy.stats.bootstrap`, are too narrow with few people (a nominal 95%
+covers 83% with five), so that all intervals here are Student's: estimate ± quantile × standard error. The tests hold
+what they cover between 93% and 97% with 5, 10 and 17 people.
 """
 
 import numpy as np
@@ -16,21 +16,15 @@ def _found(mean, low=None, high=None):
 
 
 def interval(values, people, draws=2000, seed=0, highest=np.inf):
-    r"""Mean of `values` with a bootstrap-t interval over people (Efron 1981).
+    r"""Mean of `values`, (N,), without NaN, with a bootstrap-t interval over `people`, whose they are (Efron 1981).
 
     With s_i the sum and n_i the number of person i's values, θ = Σ s_i / Σ n_i has the standard error
 
         se² = m / (m - 1) Σ_i ((s_i - θ n_i) / Σ n)²,    m people.
 
     People are drawn with replacement, and the quantiles of (θ* - θ) / se* take the place of Student's with m - 1
-    degrees of freedom wherever they are the wider.
-
-    Args:
-        values: (N,); NaN (an empty slice has no foreground) is left out. people: (N,), whose they are.
-        draws, seed: of the bootstrap. highest: the largest value that there can be.
-
-    Raises:
-        ValueError: no values.
+    degrees of freedom wherever they are the wider. `highest`: the largest value that there can be. Raises ValueError
+    where there are no values.
     """
     values, kept = np.asarray(values, np.float64), ~np.isnan(values)
     _, index = np.unique(np.asarray(people)[kept], return_inverse=True)
@@ -57,19 +51,13 @@ def interval(values, people, draws=2000, seed=0, highest=np.inf):
 
 
 def ratio(wins, pairs, link, shared=False):
-    r"""ΣW / ΣP over people of two sets, such as an AUC, with an interval that allows for the people of both.
+    r"""ΣW / ΣP over people of two sets, (n, m) each, such as an AUC, with an interval that allows for both.
 
     Person i of the rows moves θ = ΣW / ΣP by a_i = Σ_j (W_ij - θ P_ij) / ΣP, person j of the columns likewise, and
-    se² = Σ_sets m / (m - 1) Σ a². The interval is Student's on the scale of `link`, with Welch's degrees of freedom.
-    For an AUC this is DeLong, DeLong and Clarke-Pearson (1988) with people for cases.
-
-    Args:
-        wins, pairs: W and P, (n, m). link: "logit", for values in [0, 1], or "log", for values above 0.
-        shared: whether rows and columns are the same people in the same order.
-
-    Returns:
-        `{"mean", "low", "high"}`. An AUC of exactly 0 or 1 has no standard error: with k people in the smaller set, its
-        other end is that which would show itself so in 2.5% of the cases at most, 0.025^(1/k).
+    se² = Σ_sets m / (m - 1) Σ a²; where the sets are the same people (`shared`), both moves come together. Student's,
+    with Welch's degrees of freedom, on the scale of `link`: "logit", for values in [0, 1], or "log". For an AUC this is
+    DeLong, DeLong and Clarke-Pearson (1988) with people for cases. An AUC of exactly 0 or 1 has no standard error: with
+    k people in the smaller set, its other end shows itself so in 2.5% of the cases at most, 0.025^(1/k).
     """
     theta = wins.sum() / pairs.sum()
     rest = (wins - theta * pairs) / pairs.sum()
@@ -91,9 +79,9 @@ def ratio(wins, pairs, link, shared=False):
 
 
 def auc(first, second):
-    """The chance that a value of `second` lies above one of `first`, ties counted half: (n,), (m,), one value a person.
+    """The chance that a value of `second` lies above one of `first`, ties counted half; see `ratio`.
 
-    0.5 where the values do not tell the groups apart. Returns `{"mean", "low", "high"}`, see `ratio`.
+    One value a person, (n,) and (m,); 0.5 where the values do not tell the groups apart.
     """
     first, second = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)
     wins = (second > first) + 0.5 * (second == first)
@@ -118,9 +106,9 @@ def dyadic(values, first, second):
 
 
 def difference(first, second):
-    """The difference of two independent estimates with intervals, `first` less `second`: `{"mean", "low", "high"}`.
+    """`first` less `second`, independent estimates with intervals (Zou and Donner 2008).
 
-    Each end lies as far out as the root of the squares of how far the two that lead there do (Zou and Donner 2008).
+    Each end lies as far out as the root of the squares of how far the two that lead there do.
     """
     mean = first["mean"] - second["mean"]
     if first["low"] is None or second["low"] is None:

@@ -3,17 +3,18 @@
 A generated slice that lies nearer to a training slice than real slices of other people hardly ever do is a suspect
 (after Dar et al. 2025, 10.1038/s41551-025-01468-8, who take unseen people for these). Unseen people alone set no fair
 threshold: they may be older, and farther from everybody, than the training people whom samples imitate. So the training
-people are held against each other too, and the nearer of both thresholds counts. Two distances are looked at: Euclidean
-between thumbnails, however a slice was mirrored or moved, and the share of codes that differ. The same distances, read
-from their other end, find the samples that are like no slice at all.
+people are held against each other too, and the nearer of both thresholds counts. The same distances, read from their
+other end, find the samples that are like no slice at all.
 """
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 from scipy.stats import binomtest
 
 from vq_lib.scores.baselines import nearest, thumbnails
 from vq_lib.scores.bits import overfitted
+from vq_lib.scores.images import in_parts
 from vq_lib.scores.intervals import auc
 
 QUANTILE = 0.01  # of the distances of a group of real slices: nearer than this is flagged
@@ -26,59 +27,31 @@ def neighbours(images, codes, references, reference_codes, background, groups=No
     Args:
         images, codes: uint8 (n, H, W, C), out of the decoder as samples are, and (n, h, w).
         references, reference_codes: `thumbnails` of the training slices, and their codes.
-        background: the code of black cells, see `background_code`.
-        groups: (n,) and (m,), whose they are: the nearest of others, at an infinite distance where there is none.
+        background: the code of black cells, see `background_code`. groups: as for `nearest`.
     """
     pixels = nearest(thumbnails(images), references, groups, moved=True)
-    found = zip(("pixel", "code"), (pixels, code_distances(codes, reference_codes, background, groups)), strict=True)
-    return pd.DataFrame({f"{kind}_{name}": column for kind, pair in found
-                         for name, column in zip(("index", "distance"), pair, strict=True)})  # fmt: skip
+    found = (*pixels, *code_distances(codes, reference_codes, background, groups))
+    columns = ("pixel_index", "pixel_distance", "code_index", "code_distance")
+    return pd.DataFrame(dict(zip(columns, found, strict=True)))
 
 
 def code_distances(queries, references, background, groups=None):
     """The nearest reference of each code grid: index (n,) and distance (n,), the share of the codes that differ.
 
-    Cells that hold the background's code in both grids say nothing and do not count. Args: as for `neighbours`.
+    Cells that hold the background's code in both grids say nothing and do not count. Arguments as for `neighbours`.
     """
-    queries, references = _flat(queries), _flat(references)
-    lit = [(codes != background).astype(np.float32) for codes in (queries, references)]
-    either = lit[0].sum(axis=1)[:, None] + lit[1].sum(axis=1) - lit[0] @ lit[1].T
-    index, distance = np.empty(len(queries), np.int64), np.empty(len(queries))
-    for i, equal in enumerate(_matches(queries, references, background)):
-        share = 1 - np.count_nonzero(equal, axis=0) / np.maximum(either[i], 1)
-        if groups is not None:
-            share[groups[1] == groups[0][i]] = np.inf
-        index[i] = share.argmin()
-        distance[i] = share[index[i]]
-    return index, distance
+    queries, references = (np.reshape(codes, (len(codes), -1)) for codes in (queries, references))
+    cells, black = references.shape[1], (references == background).astype(np.float32)
+    own, others = (np.zeros(len(queries)), np.ones(len(references))) if groups is None else groups
 
+    def part(some, whose):
+        counted = cells - (some == background).astype(np.float32) @ black.T
+        share = 1 - (counted - np.round(cells * cdist(some, references, "hamming"))) / np.maximum(counted, 1)
+        share[whose[:, None] == others] = np.inf
+        return np.column_stack([share.argmin(axis=1), share.min(axis=1)])
 
-def longest_runs(queries, references, background):
-    """The longest run of equal codes of each grid with any reference, in cells: int (n,); arguments as above.
-
-    A run is a stretch of the query's cells that are not background, read row by row, in which all codes are equal.
-    """
-    longest = []
-    for equal in _matches(_flat(queries), _flat(references), background):
-        run, best = np.zeros((2, len(references)), np.uint16)
-        for cell in equal:
-            run += 1
-            run *= cell
-            np.maximum(best, run, out=best)
-        longest.append(best.max(initial=0))
-    return np.array(longest, int)
-
-
-def _flat(codes):
-    return np.asarray(codes).reshape(len(codes), -1).astype(np.uint16)
-
-
-def _matches(queries, references, background):
-    """For each query, in which of its cells that are not background which references have its codes: (cells, m)."""
-    columns = np.ascontiguousarray(references.T)
-    for query in queries:
-        cells = np.flatnonzero(query != background)
-        yield columns[cells] == query[cells, None]
+    index, distance = in_parts(part, queries, np.asarray(own), size=64).T
+    return index.astype(int), distance
 
 
 def background_code(codes, black):
@@ -96,8 +69,7 @@ def threshold(*groups):
 def chance(count):
     """How often one more slice like the `count` that set a threshold is flagged by either distance, at most.
 
-    The k-th smallest of n values has k / (n + 1) of the distribution below it on average, here k - 1 = ⌊`QUANTILE` n⌋:
-    `QUANTILE` in the limit, and more where they are few.
+    The k-th smallest of n values has k / (n + 1) of the distribution below it on average, here k - 1 = ⌊`QUANTILE` n⌋.
     """
     return min(2 * (int(np.floor(QUANTILE * count)) + 1) / (count + 1), 1.0)
 
@@ -105,12 +77,9 @@ def chance(count):
 def suspects(near, *groups):
     """Which samples lie nearer to a training slice than real slices hardly ever do.
 
-    Args:
-        near: `neighbours` of the samples. groups: those of unseen people, and of training people among the others.
-
-    Returns:
-        a frame: distances by `pixels` and `codes` in parts of their `threshold`; whether either is below it, `suspect`;
-        and the `index` of the training slice by the smaller part.
+    From `neighbours` of the samples, and those of unseen people and of training people among the others, a frame:
+    distances by `pixels` and `codes` in parts of their `threshold`; whether either is below it, `suspect`; and the
+    `index` of the training slice by the smaller part.
     """
     limits = {kind: threshold(*(group[f"{kind}_distance"] for group in groups)) for kind in ("pixel", "code")}
     pixels, codes = (near[f"{kind}_distance"] / max(limit, 1e-9) for kind, limit in limits.items())
@@ -119,9 +88,9 @@ def suspects(near, *groups):
     return pd.DataFrame({"pixels": pixels, "codes": codes, "index": index, "suspect": suspect})
 
 
-def _beyond_chance(count, n, rate, level=LEVEL):
-    """Whether chance at this rate gives as many as `count` of `n` with a probability below `level` (binomial)."""
-    return bool(binomtest(int(count), n, rate, alternative="greater").pvalue < level)
+def _beyond_chance(count, n, rate):
+    """Whether chance at this rate gives as many as `count` of `n` with a probability below `LEVEL` (binomial)."""
+    return bool(binomtest(int(count), n, rate, alternative="greater").pvalue < LEVEL)
 
 
 def failures(distances, held_out, people):
@@ -130,12 +99,8 @@ def failures(distances, held_out, people):
     By construction no held-out slice is. What to expect of a model without fault is the share of a held-out person's
     slices that lie farther than all slices of the *other* held-out people, averaged over the people.
 
-    Args:
-        distances: (n,) of samples to their nearest training slice. held_out, people: (m,), the same of held-out
-            slices, and whose they are.
-
-    Returns:
-        which, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction", "beyond_chance"}`.
+    From distances to the nearest training slice, (n,) of samples and (m,) of held-out slices, and whose these are:
+    which, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction", "beyond_chance"}`.
     """
     held_out, people = np.asarray(held_out), np.asarray(people)
     which, names = np.asarray(distances) > held_out.max(), np.unique(people)
@@ -172,33 +137,13 @@ def membership(prior, table, people):
             for split, unseen in values.items() if min(len(train), len(unseen)) > 1}  # fmt: skip
 
 
-def recognised(known):
-    """Whether training people can be told by their code length: an interval of `beyond_table` lies above 0.5."""
-    return any(found["beyond_table"]["low"] > 0.5 for found in known.values())
+def verdict(suspect, exact, bits_per_code, rate):
+    """What is to be said about memorisation, by rule: "copies", "learned by heart" or "none".
 
-
-def verdict(suspect, exact, bits_per_code, rate, heated=()):
-    """What is to be said about memorisation, by rule: `{"kind", "suspects", "exact", "gap", "worst_temperature"}`.
-
-    * "copies": a sample's codes are those of a training slice, cell by cell; or so many samples are flagged that chance
-      at `rate` would give as many with a probability below `LEVEL`.
-    * "copies at another temperature": not at the recipe's own, but at one of those that were tried beside it, at
-      `LEVEL` shared out among them.
-    * "learned by heart": no copies, but the prior is `overfitted`.
-    * "none": nothing of these.
-
-    Args:
-        suspect: bool (n,), see `suspects`. exact: number of samples whose codes are all those of a training slice.
-        bits_per_code: `{"train", "test"}`. rate: see `chance`.
-        heated: rows with `temperature`, `count` and `memorised`, the share of suspects at each temperature.
+    "copies": the codes of a number `exact` of samples are those of a training slice, cell by cell; or so many are
+    `suspect`, bool (n,), that chance at `rate`, see `chance`, would give as many with a probability below `LEVEL`.
+    "learned by heart": no copies, but the prior is `overfitted`, by its `bits_per_code`.
     """
-    kind, count = "learned by heart" if overfitted(bits_per_code) else "none", int(np.sum(suspect))
-    worst = max(heated, key=lambda row: row["memorised"], default=None)
-    if exact or _beyond_chance(count, len(suspect), rate):
-        kind = "copies"
-    elif worst:
-        hot = round(worst["memorised"] * worst["count"])
-        if _beyond_chance(hot, worst["count"], rate, LEVEL / len(heated)):
-            kind = "copies at another temperature"
-    return {"kind": kind, "suspects": count, "exact": int(exact), "worst_temperature": worst and worst["temperature"],
-            "gap": float(bits_per_code["test"] / bits_per_code["train"] - 1)}  # fmt: skip
+    if exact or _beyond_chance(np.sum(suspect), len(suspect), rate):
+        return "copies"
+    return "learned by heart" if overfitted(bits_per_code) else "none"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.fft
+from skimage.measure import block_reduce
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -22,43 +23,32 @@ def features(images):
     width: where things lie, how sharp they are there, and how much detail of each size the whole image has. (In an
     image of 24 pixels or less some rings are empty, and hold the same for all.)
     """
-
-    def cells(grey):
-        step = grey.shape[1] // CELLS
-        cut = grey[:, : step * CELLS, : step * CELLS]
-        return cut.reshape(len(cut), CELLS, step, CELLS, step).mean(axis=(2, 4)).reshape(len(cut), -1)
+    side = images.shape[1]
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) * 2  # 1 is a wave of two pixels
+    ring, step = np.minimum(frequency * RINGS, RINGS).astype(int).ravel(), side // CELLS
 
     def part(some):
         grey = unit(some).mean(axis=-1)
-        side = grey.shape[1]
-        power = np.abs(scipy.fft.rfft2(grey)) ** 2
-        frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) * 2  # 1 is a wave of two pixels
-        ring = np.minimum(frequency * RINGS, RINGS).astype(int).ravel()
-        rings = np.stack([np.bincount(ring, p, RINGS + 1) for p in power.reshape(len(power), -1)])
-        rings = np.log(rings / np.maximum(np.bincount(ring), 1) + 1e-6)[:, :RINGS]
-        return np.hstack([cells(grey), cells(np.hypot(*np.gradient(grey, axis=(1, 2)))), rings]).astype(np.float64)
+        both = np.stack([grey, np.hypot(*np.gradient(grey, axis=(1, 2)))], axis=1)
+        cells = block_reduce(both[..., : step * CELLS, : step * CELLS], (1, 1, step, step), np.mean)
+        power = np.abs(scipy.fft.rfft2(grey)).reshape(len(grey), -1) ** 2
+        rings = np.stack([np.bincount(ring, one, RINGS + 1) for one in power]) / np.maximum(np.bincount(ring), 1)
+        return np.hstack([cells.reshape(len(grey), -1), np.log(rings[:, :RINGS] + 1e-6)])
 
     return in_parts(part, images)
 
 
 def two_sample_auc(first, second, first_people, second_people=None, seed=0):
-    """How well a classifier tells two sets of images apart: the area under its ROC curve; 0.5 is not at all.
+    """How well a classifier tells two sets of `features` apart: the area under its ROC curve; 0.5 is not at all.
 
     Fisher's linear discriminant with a shrunken covariance on the standardised features, cross-validated five-fold and
     five times: all images of a person are in one fold, so that nobody's slices are learned and then tested. A
-    classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv 1610.06545) with the AUC as its statistic.
+    classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv 1610.06545) with the AUC as its statistic, and an
+    interval over the people of both sets, see `ratio`: the tested images vary, the classifiers are not trained again.
 
-    Args:
-        first, second: features, (n, d) and (m, d).
-        first_people, second_people: (n,) and (m,), whose they are; None: every image of `second` is of its own. Where
-            somebody is in both sets, their images share folds, and the interval lets them come and go together.
-
-    Returns:
-        `{"mean", "low", "high"}`, see `intervals.ratio`: an interval over the people of both sets. It says how much the
-        tested images vary; the classifiers are not trained again.
-
-    Raises:
-        ValueError: a set has images of fewer than two people.
+    `first_people`, `second_people`: whose they are; None: every image of `second` is of its own. Where somebody is in
+    both sets, their images share folds, and the interval lets them come and go together. Raises ValueError where a set
+    has images of fewer than two people.
     """
     shared = second_people is not None and np.intersect1d(first_people, second_people).size > 0
     sets = [first_people, np.arange(len(second)) if second_people is None else second_people]
@@ -72,8 +62,7 @@ def two_sample_auc(first, second, first_people, second_people=None, seed=0):
 def _compare(sets, numbers, shape, shared, repeats, seed):
     """How often an image of each person of the second set is ranked above one of each of the first, and of how many.
 
-    Args:
-        numbers: whose each image is, two arrays of numbers below those of `shape`; with `shared` of the same people.
+    `numbers`: whose each image is, two arrays of numbers below those of `shape`; with `shared` of the same people.
     """
     x, is_second = np.concatenate(sets), np.repeat([False, True], [len(some) for some in sets])
     person = np.concatenate([numbers[0], numbers[1] + (0 if shared else shape[0])])
@@ -106,16 +95,9 @@ def against_people(real, people, generated, splits=10, seed=0):
     from slices of one half, and slices of the other half from these: the floor, what it finds between sets that differ
     in nothing but the people. All three sets have the same number of images.
 
-    Args:
-        real: features of the training people's slices, (n, d): twice as many as samples, at least. people: (n,), whose
-            they are. generated: features of samples, (m, d).
-
-    Returns:
-        `{"auc": {"mean", "low", "high"}, "floor": {"mean", "low", "high"}, "people", "images"}`: an interval over
-        people and samples; the range over the splits; how many people there are in all, and images in each set.
-
-    Raises:
-        ValueError: fewer than four people.
+    From features (n, d) of slices, twice as many as samples at least, whose they are, and features (m, d) of samples:
+    `{"auc": {"mean", "low", "high"}, "floor": {"mean", "low", "high"}, "people", "images"}`, an interval over people
+    and samples, the range over the splits, and numbers. Raises ValueError where there are fewer than four people.
     """
     names, index = np.unique(people, return_inverse=True)
     if len(names) < 4:
@@ -139,9 +121,8 @@ def against_people(real, people, generated, splits=10, seed=0):
 def position_agreement(places, wanted, references, positions):
     """How often the nearest training slice lies within 3/32 of the volume from where a slice should be, and by chance.
 
-    Args:
-        places: (n,), positions of the training slices nearest to each. wanted: (n,), where each should be, -1 for
-            anywhere. references: positions of all training slices. positions: how many there are.
+    `places`: (n,), those of the nearest training slices; `wanted`: (n,), where each should be, -1 for anywhere;
+    `references`: those of all training slices; `positions`: how many there are.
     """
     places, wanted = (some[wanted >= 0] for some in (places, wanted))
     shares = [(np.abs(found - wanted) <= 3 * positions / 32).mean() for found in (places, references[:, None])]
