@@ -44,8 +44,8 @@ from vq_lib.models.build import KINDS, prior_from
 from vq_lib.models.prior import code_lengths
 from vq_lib.models.sampling import FREE, Sampler, gumbel
 from vq_lib.plots import prior as draw
-from vq_lib.plots.prior import influence
 from vq_lib.plots.names import NAMES
+from vq_lib.plots.prior import influence
 from vq_lib.report import display as shown
 
 # %%

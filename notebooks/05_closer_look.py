@@ -42,8 +42,8 @@ from vq_lib.models import likelihood
 from vq_lib.models.sampling import FREE, complete, sample
 from vq_lib.plots import generation, latent
 from vq_lib.plots import prior as draw
-from vq_lib.plots.prior import influence
 from vq_lib.plots.names import named
+from vq_lib.plots.prior import influence
 from vq_lib.plots.style import strips
 from vq_lib.report import display as shown
 from vq_lib.report import metrics, published

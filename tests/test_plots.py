@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from vq_lib.plots import architecture, comparison, data, evaluation, generation, latent, prior, style, vqvae
-from vq_lib.plots.prior import influence
 from vq_lib.plots.names import NAMES
+from vq_lib.plots.prior import influence
 
 RNG = np.random.default_rng(0)
 

@@ -27,15 +27,11 @@ def layers(model):
 
 
 def diagram(image, encoder, grid, codes, dim, decoder, codebook=True):
-    """Encoder, grid of codes and decoder: a layer is a box as high as its grid and as wide as its channels are many.
+    """Encoder, grid of codes and decoder, of `layers`: boxes as high as the grid and as wide as its channels are many.
 
-    Heights and widths go by the square root, so that small grids and many channels stay in the picture. Below each box:
-    the layer, its output (height × width × channels) and its parameters. More than nine boxes take two rows.
-
-    Args:
-        image: (H, W, C). grid: (h, w). codes: K. dim: D, numbers in a code's vector.
-        encoder, decoder: `[(name, (height, width, channels), parameters)]`, as `layers` gives them.
-        codebook: whether the codes are learned, K · D parameters; those of finite scalar quantisation are not.
+    Heights and widths go by the square root. Below each box: the layer, its output (height × width × channels) and its
+    parameters. `image`: (H, W, C); `grid`: (h, w), of `codes` K with `dim` D numbers each; `codebook`: whether these
+    are learned, K · D parameters.
     """
     first = [("image", image, 0, "baseline"), *((*layer, "train") for layer in encoder)]
     middle = [(f"grid of codes\nK = {codes}", (*grid, dim), codes * dim * codebook, "validation")]
@@ -48,17 +44,18 @@ def diagram(image, encoder, grid, codes, dim, decoder, codebook=True):
     for axes, boxes in zip(grid_of_axes[:, 0], rows, strict=True):
         axes.set(xlim=(0, WIDTH), ylim=(-room, TALL + 0.05))
         axes.set_axis_off()
-        end = 0.0
         for place, (name, shape, parameters, colour) in enumerate(boxes):
             height, width = TALL * math.sqrt(shape[0] / high), slot * (0.12 + 0.6 * math.sqrt(shape[2] / deep))
-            left = slot * (place + 0.5) - width / 2
+            centre = slot * (place + 0.5)
+            left = centre - width / 2
             axes.add_patch(Rectangle((left, (TALL - height) / 2), width, height, color=COLOURS[colour], lw=0))
             if place:  # an arrow from the box before
                 line = {"arrowstyle": "->", "color": "#444444", "shrinkA": 0, "shrinkB": 0, "lw": 0.8}
                 axes.annotate("", (left, TALL / 2), (end, TALL / 2), arrowprops=line)
             end = left + width
             lines = [*name.split("\n"), "×".join(map(str, shape)), *[f"{parameters:,}"] * (parameters > 0)]
-            text = "\n".join([" ".join(lines[:-2]), ", ".join(lines[-2:])] if standing and len(lines) > 2 else lines)
+            if standing:
+                lines = [" ".join(lines[:-2]), ", ".join(lines[-2:])] if len(lines) > 2 else lines
             look = {"rotation": 90, "ma": "right"} if standing else {}
-            axes.text(slot * (place + 0.5), -0.06, text, ha="center", va="top", fontsize=7, **look)
+            axes.text(centre, -0.06, "\n".join(lines), ha="center", va="top", fontsize=7, **look)
     return figure

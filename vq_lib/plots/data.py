@@ -6,7 +6,7 @@
 
 import numpy as np
 
-from vq_lib.plots.style import COLOURS, CYCLE, WIDTH, legend_below, new, plain, spread, strips
+from vq_lib.plots.style import COLOURS, CYCLE, legend_below, panels, plain, spread, strips
 
 SPLITS = ("train", "validation", "test")
 
@@ -15,6 +15,10 @@ def classes(labels, most=6):
     """The labels as figures name them, a Series: "unlabelled", and "n others" for all but the `most` frequent."""
     rare = labels.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[most:]
     return labels.map(lambda label: plain(label) or "unlabelled").mask(labels.isin(rare), f"{len(rare)} others")
+
+
+def _places(positions):
+    return [f"slice {place}" if place >= 0 else "slice" for place in positions]
 
 
 def by_position_and_class(images, table, split="train", people=2, columns=8):
@@ -28,22 +32,17 @@ def by_position_and_class(images, table, split="train", people=2, columns=8):
     return strips(rows, _places(positions))
 
 
-def _places(positions):
-    return [f"slice {place}" if place >= 0 else "slice" for place in positions]
-
-
 def split_sizes(table):
     """People (left) and slices (right) of each split, by class; where there are many classes, the rare ones as one."""
-    counts = table.groupby(["split", classes(table["label"])])["person"].agg(people="nunique", slices="size")
-    figure, both = new(WIDTH, 2.6, columns=2, sharey=True)
-    for axes, what in zip(both, counts, strict=True):
-        bars = counts[what].unstack(fill_value=0).reindex(SPLITS[::-1], fill_value=0)
-        left = bars.sum(axis=1) * 0
-        for (label, values), colour in zip(bars.items(), CYCLE, strict=False):
-            drawn = axes.barh(bars.index, values, left=left, color=colour, height=0.65, label=label)
-            left = left + values
-        totals = table.groupby("split")["person"].agg("nunique" if what == "people" else "size")
-        axes.bar_label(drawn, [f" {totals.get(split, 0):,}" for split in bars.index])
+    figure, both = panels(2.6, ["", ""], sharey=True)
+    for axes, what, count in zip(both, ("people", "slices"), ("nunique", "size"), strict=True):
+        bars = table.groupby(["split", classes(table["label"])])["person"].agg(count).unstack(fill_value=0)
+        bars = bars.reindex(SPLITS[::-1], fill_value=0)
+        left = bars.cumsum(axis=1) - bars
+        for label, colour in zip(bars, CYCLE, strict=False):
+            drawn = axes.barh(bars.index, bars[label], left=left[label], color=colour, height=0.65, label=label)
+        totals = table.groupby("split")["person"].agg(count).reindex(bars.index, fill_value=0)
+        axes.bar_label(drawn, [f" {total:,}" for total in totals])
         axes.margins(x=0.12)  # for the number beside the longest bar
         axes.set_xlabel(what)
         axes.grid(axis="y", visible=False)
@@ -54,16 +53,16 @@ def split_sizes(table):
 def intensities(images, table):
     """Density of the pixels above zero over intensity, by split and by class; the zeros' share is in the legend."""
     levels = np.stack([np.bincount(one.ravel(), minlength=256).astype(np.int32) for one in images])
-    figure, both = new(WIDTH, 3.6, columns=2, sharey=True)
-    groups = (("by split", table["split"], [COLOURS[split] for split in SPLITS]),
-              ("by class", classes(table["label"]), CYCLE))  # fmt: skip
-    for axes, (title, names, colours) in zip(both, groups, strict=True):
-        order = [split for split in SPLITS if (names == split).any()] or np.unique(names)
-        for name, colour in zip(order, colours, strict=False):
+    colours = {split: COLOURS[split] for split in SPLITS if (table["split"] == split).any()}
+    by_class = classes(table["label"])
+    figure, both = panels(3.6, ["by split", "by class"], sharey=True)
+    groups = (table["split"], colours), (by_class, dict(zip(np.unique(by_class), CYCLE, strict=False)))
+    for axes, (names, colours) in zip(both, groups, strict=True):
+        for name, colour in colours.items():
             counts = levels[names == name].sum(axis=0, dtype=np.int64)
             density, zeros = 255 * counts[1:] / max(1, counts[1:].sum()), counts[0] / max(1, counts.sum())
             axes.plot(np.arange(1, 256) / 255, density, color=colour, lw=1.3, label=f"{name} ({zeros:.0%} zeros)")
-        axes.set(title=title, xlabel="intensity")
+        axes.set_xlabel("intensity")
         legend_below(axes, 2)
     both[0].set(ylim=(0, None), ylabel="density of pixels above zero")
     return figure

@@ -22,7 +22,7 @@ def on_one_axis(baselines, vqvae, rate):
     `vqvae`: the same scores of this model as `{"mean", "low", "high"}`; `rate`: its bits per pixel.
     """
     known = {name: value for name, value in baselines.items() if value is not None}
-    prices = {**{named(name): value.get("bits_per_pixel_payload") for name, value in known.items()}, "this VQ-VAE": rate}
+    prices = {named(name): value.get("bits_per_pixel_payload") for name, value in known.items()} | {"this VQ-VAE": rate}
     names = [name if price is None else f"{name}, {rated(price)} bpp" for name, price in prices.items()]
     figure, both = panels(1 + 0.28 * len(names), list(SCORES.values()), sharey=True)
     for axes, score in zip(both, SCORES, strict=True):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vq_lib.plots.style import CYCLE, WIDTH, image, new, strips
+from vq_lib.plots.style import CYCLE, WIDTH, image, new, panels, strips
 
 SHOWN = 96  # codes in `in_place`: more are too thin to see
 
@@ -10,7 +10,7 @@ SHOWN = 96  # codes in `in_place`: more are too thin to see
 def codebook(patches, counts):
     """Every code as it is decoded in its places, from the most to the least used; unused ones are grey.
 
-    `patches`: (K, s, s) in [0, 1], NaN for an unused code. `counts`: (K,).
+    `patches`: (K, s, s) in [0, 1], NaN for an unused code; `counts`: (K,).
     """
     across = 2 ** round(np.log2(2 * len(counts)) / 2)  # about twice as wide as high
     rows, side = -(-len(counts) // across), patches.shape[1] + 1
@@ -25,24 +25,23 @@ def codebook(patches, counts):
 def in_place(by_tissue, by_position, tissues, positions):
     """Where the `SHOWN` most used codes stand: the share of their cells by tissue, and their use by slice position.
 
-    Args:
-        by_tissue: counts (T, K). by_position: counts (P, K). tissues: T names, at most seven. positions: (P,).
+    `by_tissue`: counts (T, K), T at most seven; `by_position`: counts (P, K).
     """
     counts = by_position.sum(axis=0)
     few = np.argsort(-counts, kind="stable")[: min(SHOWN, np.count_nonzero(counts))]
-    figure, (tissue, position) = new(WIDTH, 3.5, columns=2)
+    figure, (tissue, position) = panels(3.5, ["Tissue under each code", "Where in the head"])
     share = by_tissue[:, few] / np.maximum(by_tissue[:, few].sum(axis=0), 1)
     share = share[:, np.lexsort((-share.max(axis=0), share.argmax(axis=0)))]
     tissue.stackplot(np.arange(len(few)), share, colors=CYCLE[::-1], labels=tissues, step="mid", lw=0)
-    tissue.set(title="Tissue under each code", xlabel="codes, by tissue", ylabel="share of the code's cells",
-               xticks=[], ylim=(0, 1), xlim=(0, max(len(few) - 1, 1)))  # fmt: skip
+    tissue.set(xlabel="codes, by tissue", ylabel="share of the code's cells", xticks=[], ylim=(0, 1),
+               xlim=(0, max(len(few) - 1, 1)))  # fmt: skip
     figure.legend(*tissue.get_legend_handles_labels(), loc="outside lower left", ncols=len(tissues))
     use = by_position[:, few].T / by_position[:, few].sum(axis=0)[:, None] * len(positions)
     use = use[np.argsort(use @ positions)]  # from low in the head to high
     picture = position.imshow(use, cmap="magma", aspect="auto", vmin=0, vmax=max(np.quantile(use, 0.995), 2),
                               extent=(positions[0] - 0.5, positions[-1] + 0.5, len(few), 0))  # fmt: skip
     figure.colorbar(picture, ax=position, label="use (1: even)")
-    position.set(title="Where in the head", xlabel="slice position", ylabel="codes, by mean position", yticks=[])
+    position.set(xlabel="slice position", ylabel="codes, by mean position", yticks=[])
     position.grid(False)
     return figure
 

@@ -103,13 +103,10 @@ class Codecs:
     def at_rate(self, bits_per_pixel, own, people):
         """Every codec at exactly a rate, interpolated between the two qualities around it, and this model's lead on it.
 
-        The payload and not the file is held to the rate: a model's rate counts no container either, and this is the
-        stricter comparison. `own`: the model's scores of all images, `{ssim, …: (N,)}`; `people`: (N,), whose they are.
-
-        Returns:
-            `{codec: {ssim, ssim_foreground, psnr, bits_per_pixel, bits_per_pixel_payload, quality, slices, lead}}`,
-            None for a codec that cannot spend as much or as little; `quality` are the two settings; `lead` has, for
-            each score, `{mean, low, high}` of model minus codec on the same slices, an interval over people.
+        The payload and not the file is held to the rate: a model's rate counts no container either. From the model's
+        scores of all images, `{ssim, …: (N,)}`, and whose they are: `{codec: {ssim, ssim_foreground, psnr,
+        bits_per_pixel, bits_per_pixel_payload, quality, slices, lead}}`, None for a codec that cannot spend as much or
+        as little; `quality` are the two settings, `lead` intervals over people of model minus codec, slice by slice.
         """
         return {name: self._at_rate(name, bits_per_pixel, own, people) for name in self.names}
 

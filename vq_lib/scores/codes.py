@@ -31,9 +31,8 @@ def foreground_cells(images, grid):
 def black_cells(images, grid, receptive_field):
     """Cells of the grid (h, w) whose receptive field, inside uint8 images, is all zero: one code would do; (n, h, w).
 
-    No other pixel can change their codes; at the border, where layers see their padding, these may still differ.
     `receptive_field`: (low, high), in pixels from the first pixel of a cell's own patch to the first and the last that
-    its code can see.
+    its code can see. At the border, where layers see their padding, the codes may still differ.
     """
     (low, high), (_, height, width, _) = receptive_field, np.shape(images)
     size, rows, columns = high - low + 1, height // grid[0], width // grid[1]
@@ -43,19 +42,13 @@ def black_cells(images, grid, receptive_field):
 
 
 def perplexity_cap(black_share, num_codes):
-    """The highest perplexity of K codes when a share b of the cells have one code and the others share the rest evenly.
-
-    exp(-b ln b - (1-b) ln((1-b)/(K-1))), or K where b < 1/K.
-    """
+    """The highest perplexity of K codes when a share b of the cells have one code: the others share the rest evenly."""
     b = max(float(black_share), 1 / num_codes)
     return float(np.exp(entropy([b, 1 - b])) * max(num_codes - 1, 1) ** (1 - b))
 
 
 def summary(codes, images, num_codes, receptive_field=None):
-    """`{codebook_usage, perplexity, perplexity_foreground, perplexity_cap}` of the codes of images, uint8 (n, H, W, C).
-
-    Without foreground its perplexity is left out, and the cap without a receptive field, see `black_cells`.
-    """
+    """`{codebook_usage, perplexity, perplexity_foreground, perplexity_cap}` of the codes of uint8 images, where known."""
     found = {"codebook_usage": usage(codes, num_codes), "perplexity": perplexity(codes, num_codes)}
     if (lit := codes[foreground_cells(images, codes.shape[1:])]).size:
         found["perplexity_foreground"] = perplexity(lit, num_codes)
@@ -68,8 +61,7 @@ def summary(codes, images, num_codes, receptive_field=None):
 def patches(codes, outputs, num_codes, places=32):
     """Each code as it is decoded among its neighbours: the mean of `outputs` around up to `places` cells that hold it.
 
-    Codes (n, h, w) and their reconstructions (n, H, W, C) → float32 (K, 3p, 3p), p = H / h pixels a cell, the code's
-    own in the middle; NaN for a code that does not occur.
+    Float32 (K, 3p, 3p), p pixels a cell, its own in the middle; NaN for a code that does not occur.
     """
     p = outputs.shape[1] // codes.shape[1]
     padded = np.pad(outputs.mean(axis=-1), ((0, 0), (p, p), (p, p)))
@@ -81,10 +73,7 @@ def patches(codes, outputs, num_codes, places=32):
 
 
 def counts_by(codes, kinds, count, num_codes):
-    """How often each code stands in each kind of cell, int (count, K).
-
-    `kinds`: below `count`, of the shape of codes or spread over it, such as (n, 1, 1) for a kind a slice.
-    """
+    """How often each code stands in each kind of cell, `kinds` below `count`, (n, h, w) or (n, 1, 1): int (count, K)."""
     together = np.broadcast_to(kinds, codes.shape).ravel() * num_codes + codes.ravel()
     return np.bincount(together, minlength=count * num_codes).reshape(count, num_codes)
 

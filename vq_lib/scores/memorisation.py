@@ -1,10 +1,9 @@
 """Whether a generative model gives back its training people: nearest neighbours, code matches, and a verdict by rule.
 
 A generated slice that lies nearer to a training slice than real slices of other people hardly ever do is a suspect
-(after Dar et al. 2025, 10.1038/s41551-025-01468-8, who take unseen people for these). Unseen people alone set no fair
-threshold: they may be older, and farther from everybody, than the training people whom samples imitate. So the training
-people are held against each other too, and the nearer of both thresholds counts. The same distances, read from their
-other end, find the samples that are like no slice at all.
+(after Dar et al. 2025, 10.1038/s41551-025-01468-8, who take unseen people for these). Unseen people may be farther from
+everybody than the training people whom samples imitate: these are held against each other too, and the nearer of both
+thresholds counts. The same distances, read from their other end, find the samples that are like no slice at all.
 """
 
 import numpy as np
@@ -22,12 +21,10 @@ LEVEL = 0.01  # below this probability it is not chance
 
 
 def neighbours(images, codes, references, reference_codes, background, groups=None):
-    """The nearest training slice by pixels and by codes: pixel_index, pixel_distance, code_index, code_distance.
+    """The training slices nearest to uint8 images, decoded as samples are, by pixels and by codes, (n, h, w).
 
-    Args:
-        images, codes: uint8 (n, H, W, C), out of the decoder as samples are, and (n, h, w).
-        references, reference_codes: `thumbnails` of the training slices, and their codes.
-        background: the code of black cells, see `background_code`. groups: as for `nearest`.
+    `references`, `reference_codes`: `thumbnails` and codes of the training slices; `background`: `background_code`;
+    `groups`: as for `nearest`. A frame: pixel_index, pixel_distance, code_index, code_distance.
     """
     pixels = nearest(thumbnails(images), references, groups, moved=True)
     found = (*pixels, *code_distances(codes, reference_codes, background, groups))
@@ -67,19 +64,16 @@ def threshold(*groups):
 
 
 def chance(count):
-    """How often one more slice like the `count` that set a threshold is flagged by either distance, at most.
-
-    The k-th smallest of n values has k / (n + 1) of the distribution below it on average, here k - 1 = ⌊`QUANTILE` n⌋.
-    """
+    """How often one more slice like the `count` that set a threshold is flagged by either distance, at most."""
+    # The k-th smallest of n values has k / (n + 1) of the distribution below it on average; k - 1 = ⌊QUANTILE n⌋.
     return min(2 * (int(np.floor(QUANTILE * count)) + 1) / (count + 1), 1.0)
 
 
 def suspects(near, *groups):
-    """Which samples lie nearer to a training slice than real slices hardly ever do.
+    """Samples nearer to a training slice than real slices hardly ever are, by `neighbours` of them and of real groups.
 
-    From `neighbours` of the samples, and those of unseen people and of training people among the others, a frame:
-    distances by `pixels` and `codes` in parts of their `threshold`; whether either is below it, `suspect`; and the
-    `index` of the training slice by the smaller part.
+    A frame: distances by `pixels` and `codes` in parts of their `threshold`; whether either is below it, `suspect`; and
+    the `index` of the training slice by the smaller part.
     """
     limits = {kind: threshold(*(group[f"{kind}_distance"] for group in groups)) for kind in ("pixel", "code")}
     pixels, codes = (near[f"{kind}_distance"] / max(limit, 1e-9) for kind, limit in limits.items())
@@ -89,18 +83,15 @@ def suspects(near, *groups):
 
 
 def _beyond_chance(count, n, rate):
-    """Whether chance at this rate gives as many as `count` of `n` with a probability below `LEVEL` (binomial)."""
     return bool(binomtest(int(count), n, rate, alternative="greater").pvalue < LEVEL)
 
 
 def failures(distances, held_out, people):
-    """Samples that are like no slice the model was shown: farther from all training slices than any held-out slice.
+    """Samples like no slice that the model was shown, by distances to the nearest training slice, (n,) and (m,).
 
-    By construction no held-out slice is. What to expect of a model without fault is the share of a held-out person's
-    slices that lie farther than all slices of the *other* held-out people, averaged over the people.
-
-    From distances to the nearest training slice, (n,) of samples and (m,) of held-out slices, and whose these are:
-    which, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction", "beyond_chance"}`.
+    Which are farther than any held-out slice, bool (n,), and `{"count", "fraction", "limit", "left_out_fraction",
+    "beyond_chance"}`. What to expect of a model without fault is the share of a held-out person's slices that lie
+    farther than all slices of the *other* held-out people, averaged over the people.
     """
     held_out, people = np.asarray(held_out), np.asarray(people)
     which, names = np.asarray(distances) > held_out.max(), np.unique(people)
@@ -119,14 +110,9 @@ def membership(prior, table, people):
     people may simply be harder to code; so the same is asked of a table of frequencies, and of the difference of the
     two (Watson et al. 2022, arXiv 2111.08440). A table that counts the training people would hide what the prior knows.
 
-    Args:
-        prior, table: `{"train", "validation", "test": (n,)}`, mean bits per code of each slice, under the prior and
-            under `bits.PositionUnigram`: its `left_out` for the training people and `lengths` for the others.
-        people: the same of whose each slice is.
-
-    Returns:
-        `{"validation" and "test": {"prior", "table", "beyond_table"}}`, each an AUC as of `intervals.auc`: the chance
-        that an unseen person costs more than a training person. A group of a single person is left out.
+    `{"train", "validation", "test": (n,)}` of each slice's mean bits per code, under the prior and a `PositionUnigram`,
+    its `left_out` for training people, and of whose they are → `{"validation" and "test": {"prior", "table",
+    "beyond_table"}}`, the `auc` of unseen against training people. A group of a single person is left out.
     """
     values = {}
     for split, names in people.items():
@@ -138,11 +124,11 @@ def membership(prior, table, people):
 
 
 def verdict(suspect, exact, bits_per_code, rate):
-    """What is to be said about memorisation, by rule: "copies", "learned by heart" or "none".
+    """What is to be said about memorisation, by rule.
 
-    "copies": the codes of a number `exact` of samples are those of a training slice, cell by cell; or so many are
-    `suspect`, bool (n,), that chance at `rate`, see `chance`, would give as many with a probability below `LEVEL`.
-    "learned by heart": no copies, but the prior is `overfitted`, by its `bits_per_code`.
+    "copies": `exact` of the samples have all codes of a training slice, or so many are `suspect`, bool (n,), that
+    chance at `rate` gives as many with a probability below `LEVEL`; "learned by heart": the prior is `overfitted`, by
+    its `bits_per_code`; else "none".
     """
     if exact or _beyond_chance(np.sum(suspect), len(suspect), rate):
         return "copies"
