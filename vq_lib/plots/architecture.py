@@ -11,10 +11,7 @@ TALL = 1.3  # inches: the box of the largest grid
 
 
 def layers(model):
-    """What `diagram` draws of a Keras model of layers in turn: `[(name, output shape, parameters)]`.
-
-    A layer that neither has weights nor changes the shape, such as an activation, is left out.
-    """
+    """`[(name, output shape, parameters)]` of a Keras model's layers that have weights or change the shape, in turn."""
     boxes, before = [], tuple(model.input_shape[1:])
     for layer in model.layers:
         shape, count = tuple(layer.output.shape[1:]), layer.count_params()
@@ -29,9 +26,8 @@ def layers(model):
 def diagram(image, encoder, grid, codes, dim, decoder, codebook=True):
     """Encoder, grid of codes and decoder, of `layers`: boxes as high as the grid and as wide as its channels are many.
 
-    Heights and widths go by the square root. Below each box: the layer, its output (height × width × channels) and its
-    parameters. `image`: (H, W, C); `grid`: (h, w), of `codes` K with `dim` D numbers each; `codebook`: whether these
-    are learned, K · D parameters.
+    By the square root. Below each box: the layer, its output (height × width × channels) and its parameters. `image`:
+    (H, W, C); `grid`: (h, w), of `codes` with `dim` numbers each, parameters where there is a `codebook`.
     """
     first = [("image", image, 0, "baseline"), *((*layer, "train") for layer in encoder)]
     middle = [(f"grid of codes\nK = {codes}", (*grid, dim), codes * dim * codebook, "validation")]
@@ -44,6 +40,7 @@ def diagram(image, encoder, grid, codes, dim, decoder, codebook=True):
     for axes, boxes in zip(grid_of_axes[:, 0], rows, strict=True):
         axes.set(xlim=(0, WIDTH), ylim=(-room, TALL + 0.05))
         axes.set_axis_off()
+        end = 0.0
         for place, (name, shape, parameters, colour) in enumerate(boxes):
             height, width = TALL * math.sqrt(shape[0] / high), slot * (0.12 + 0.6 * math.sqrt(shape[2] / deep))
             centre = slot * (place + 0.5)

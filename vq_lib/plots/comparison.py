@@ -21,8 +21,7 @@ CODECS = {"jpeg": "s", "webp": "^", "avif": "D", "jxl": "v"}  # a mark each
 def rate_distortion(groups, reports, systems):
     """Quality over rate, a row of axes for each data set: only within one are scores comparable.
 
-    `groups`: `[(name of the data, [report])]`; `reports`: all of them, in the order of their colours; `systems`: what
-    published systems reported, `{name of the data: [(name, bits per pixel, SSIM)]}`.
+    `groups`: `[(data, [report])]` of all `reports`; `systems`, published: `{data: [(name, bits per pixel, SSIM)]}`.
     """
     figure, rows = new(WIDTH, 3 * len(groups) + 0.8, len(groups), 2, sharex="row", squeeze=False)
     looks = {report["name"]: look for report, look in zip(reports, itertools.cycle(LOOKS), strict=False)}

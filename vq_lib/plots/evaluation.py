@@ -16,10 +16,9 @@ def ends(score):
 
 
 def on_one_axis(baselines, vqvae, rate):
-    """SSIM and foreground SSIM of this model and of all baselines on one axis each.
+    """SSIM and foreground SSIM of this model, with intervals, and of all baselines, None left out, on one axis each.
 
-    `baselines`: `{name: {"ssim", "ssim_foreground", and of codecs "bits_per_pixel_payload"}}`, None is left out;
-    `vqvae`: the same scores of this model as `{"mean", "low", "high"}`; `rate`: its bits per pixel.
+    `baselines`: `{name: {"ssim", "ssim_foreground", and of codecs "bits_per_pixel_payload"}}`; `rate`: bits per pixel.
     """
     known = {name: value for name, value in baselines.items() if value is not None}
     prices = {named(name): value.get("bits_per_pixel_payload") for name, value in known.items()} | {"this VQ-VAE": rate}
@@ -39,9 +38,8 @@ def on_one_axis(baselines, vqvae, rate):
 def rate_distortion(codecs, rates, scores):
     """SSIM and foreground SSIM over bits per pixel: codecs' curves with and without container, this model's points.
 
-    `codecs`: DataFrame, a row a quality in the order of the rate, with `codec`, `bits_per_pixel`, its payload's
-    `bits_per_pixel_payload`, `ssim`, `ssim_foreground`; `rates`: this model's, `{"fixed_length", "prior"}` or one of
-    them; `scores`: its `{"ssim", "ssim_foreground"}`, the same at both.
+    `codecs`: a frame as of `Codecs.curves`; `rates`, this model's: `{"fixed_length", "prior"}` or one of these;
+    `scores`: its `{"ssim", "ssim_foreground"}`, the same at both.
     """
     figure, both = panels(3.9, list(SCORES.values()), sharex=True)
     reach = max(max(rates.values()) * 2.2, 0.9)
@@ -62,10 +60,9 @@ def rate_distortion(codecs, rates, scores):
 
 
 def by_position(positions, scores, reference):
-    """SSIM and foreground SSIM over the slice position, (n,): mean and spread over people, and the mean image's.
+    """SSIM and foreground SSIM, (n,), over the slice position: mean and spread over people, and the mean image's.
 
     The axes show this model's range, so that a dip can be seen; a mean image below it stands in the legend alone.
-    `scores`, `reference`: `{"ssim", "ssim_foreground": (n,)}`, this model's and the mean image's.
     """
     figure, both = panels(3.3, list(SCORES.values()))
     for axes, name in zip(both, SCORES, strict=True):
@@ -73,8 +70,7 @@ def by_position(positions, scores, reference):
         low, high, base = own.quantile(0.1), own.quantile(0.9), base.mean()
         axes.fill_between(low.index, low, high, color=COLOURS["model"], alpha=0.2, lw=0, label="80% of people")
         axes.plot(own.mean(), color=COLOURS["model"], label="this VQ-VAE")
-        label = f"mean image, {base.min():.2f}–{base.max():.2f}"
-        axes.plot(base, color=COLOURS["baseline"], ls="--", label=label)
+        axes.plot(base, color=COLOURS["baseline"], ls="--", label=f"mean image, {base.min():.2f}–{base.max():.2f}")
         reach = max(high.max() - low.min(), 1e-3)
         axes.set(xlabel="slice position", ylim=(low.min() - 0.35 * reach, min(high.max() + 0.15 * reach, 1)))
         axes.locator_params(axis="x", integer=True)

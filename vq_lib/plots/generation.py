@@ -5,8 +5,7 @@ import numpy as np
 from vq_lib.plots.evaluation import ends
 from vq_lib.plots.style import COLOURS, WIDTH, legend_below, new, panels, strips
 
-KINDS = {"training": ("training people", "train"), "real": ("test people", "test"),
-         "reconstructed": ("their reconstructions", "validation"), "generated": ("samples", "other")}  # fmt: skip
+KINDS = {"training": ("training people", "train"), "real": ("test people", "test"), "generated": ("samples", "other")}
 
 
 def columns(side):
@@ -30,10 +29,7 @@ def blind(images):
 
 
 def nearest(samples, training, titles, marked):
-    """Samples over their nearest training slices, uint8 (n, H, W, C), and the difference in grey levels of 255.
-
-    `marked`: bool (n,), whose titles are orange.
-    """
+    """Samples over their nearest training slices, uint8 (n, H, W, C), and the difference; `marked` ones are orange."""
     difference = np.abs(samples.astype(float) - training).mean(axis=-1) / 255
     rows = [("sample", samples), ("nearest", training), ("difference", difference)]
     figure = strips(rows, titles, looks={"difference": {"cmap": "inferno", "vmax": 0.5}})
@@ -57,13 +53,12 @@ def two_sample(aucs):
 
 
 def distributions(measures):
-    """Cumulative distributions of people beside samples, `{kind of KINDS: {what is measured, its axis: (n,)}}`."""
+    """Cumulative distributions of people beside samples, `{kind of KINDS: {what, the axis' name: (n,)}}`."""
     names = list(next(iter(measures.values())))
     figure, row = panels(2.9, [""] * len(names), sharey=True)
     for axes, name in zip(row, names, strict=True):
-        for kind, values in measures.items():
-            label, colour = KINDS[kind]
-            axes.ecdf(values[name], color=COLOURS[colour], label=label, ls="--" if kind == "reconstructed" else "-")
+        for kind, (label, colour) in KINDS.items():
+            axes.ecdf(measures[kind][name], color=COLOURS[colour], label=label)
         axes.set(xlabel=name, ylim=(0, 1))
     row[0].set_ylabel("share of slices below")
     legend_below(figure, 5)
@@ -71,10 +66,7 @@ def distributions(measures):
 
 
 def temperature(rows, dashed):
-    """Measures of samples over the temperature that they were drawn at, a panel for each column of a DataFrame.
-
-    The index holds the temperatures. `dashed`: `{column: value}` of real slices, or what chance allows.
-    """
+    """Measures of samples over temperature, a frame's columns over its index; `dashed`: `{column: value}` of people."""
     figure, row = panels(2.6, list(rows))
     for axes, name in zip(row, rows, strict=True):
         axes.axhline(dashed[name], color=COLOURS["test"], ls="--")

@@ -8,10 +8,7 @@ SHOWN = 96  # codes in `in_place`: more are too thin to see
 
 
 def codebook(patches, counts):
-    """Every code as it is decoded in its places, from the most to the least used; unused ones are grey.
-
-    `patches`: (K, s, s) in [0, 1], NaN for an unused code; `counts`: (K,).
-    """
+    """Every code's patch, (K, s, s) in [0, 1], from the most to the least used; unused ones, NaN, are grey."""
     across = 2 ** round(np.log2(2 * len(counts)) / 2)  # about twice as wide as high
     rows, side = -(-len(counts) // across), patches.shape[1] + 1
     tiles = np.ones((rows * across, side, side))  # no code's place: paper, so that only unused codes are grey
@@ -23,10 +20,7 @@ def codebook(patches, counts):
 
 
 def in_place(by_tissue, by_position, tissues, positions):
-    """Where the `SHOWN` most used codes stand: the share of their cells by tissue, and their use by slice position.
-
-    `by_tissue`: counts (T, K), T at most seven; `by_position`: counts (P, K).
-    """
+    """Where the `SHOWN` most used codes stand, by counts (T, K) of tissues, seven at most, and (P, K) of positions."""
     counts = by_position.sum(axis=0)
     few = np.argsort(-counts, kind="stable")[: min(SHOWN, np.count_nonzero(counts))]
     figure, (tissue, position) = panels(3.5, ["Tissue under each code", "Where in the head"])

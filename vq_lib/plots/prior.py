@@ -10,19 +10,16 @@ from vq_lib.plots.names import named
 from vq_lib.plots.style import COLOURS, WIDTH, epochs, image, new, panels
 
 MARKS = {"train": ("|", "training people"), "validation": ("x", "validation people"), "test": ("o", "test people")}
-SHADES = defaultdict(
-    lambda: COLOURS["warning"], pixelcnn=COLOURS["model"], gated=COLOURS["test"], snail=COLOURS["other"]
-)
+SHADES = defaultdict(lambda: "#D55E00", pixelcnn="#0072B2", gated="#009E73", snail="#CC79A7")
 KINDS = ListedColormap(["#f2f2f2", COLOURS["warning"], COLOURS["model"]])  # the future, past that is not seen, seen
 
 
 def influence(logits, codes, cell, num_codes, batch=64, seed=0):
     """How much the logits of one cell change when another cell's code does, whatever the architecture: float (h, w).
 
-    Each code of the grid `codes`, (h, w), is replaced in turn by another, drawn by `seed`, and `batch` grids at a time
-    run again: what has no influence on `cell`, (row, column), gives zero. `logits`: int32 (n, h, w) → NumPy
-    (n, h, w, K). Call a Keras model rather than `predict` with it: what `predict` compiles, and so the rounding,
-    depends on what the model was asked before.
+    Each of `codes`, (h, w), is replaced in turn by another, and the grid run again: what has no influence on `cell`,
+    (row, column), gives zero. `logits`: int32 (n, h, w) → NumPy (n, h, w, K); let it call a Keras model rather than
+    `predict`: what that compiles, and so the rounding, depends on what the model was asked before.
     """
     codes, size, largest, parts = codes.astype(np.int32), codes.size, 0.0, []
     other = (codes.ravel() + np.random.default_rng(seed).integers(1, num_codes, size)) % num_codes
@@ -42,10 +39,7 @@ def _mark(axes, cell):
 
 
 def fields(influences, cell):
-    """What one cell, (row, column), sees: past that is seen is blue, past that is not orange.
-
-    `influences`: `{prior or title: float (h, w)}`, see `influence`, or a masked kernel, 0 where it is masked.
-    """
+    """What one cell, (row, column), sees by each `influence` or masked kernel, (h, w): blue; unseen past: orange."""
     figure, row = panels(3.5, list(influences), width=WIDTH / 3 * len(influences))
     for axes, (name, influence) in zip(row, influences.items(), strict=True):
         (height, width), seen = influence.shape, influence != 0
@@ -69,10 +63,7 @@ def amounts(influence, cell):
 
 
 def curves(histories, position_unigram):
-    """Bits per code over epochs, beside the baseline that matters.
-
-    `histories`: `{prior: DataFrame}` with `epoch`, `loss` and `val_loss`, in nats per code; the baseline is in bits.
-    """
+    """Bits per code over epochs, of `{prior: history}` in nats, beside the baseline that matters, in bits."""
     figure, axes = new(8.5, 3)
     look = epochs(axes, max(np.max(history["epoch"]) for history in histories.values()))
     for name, history in histories.items():
@@ -86,10 +77,7 @@ def curves(histories, position_unigram):
 
 
 def bits(baselines, models):
-    """Bits per code, `{name: bits}` of tables and `{prior: {"train", "validation", "test"}}`.
-
-    Of test people on the left; on the right, enlarged, each prior's on all three splits.
-    """
+    """Bits per code of test people, `{table: bits}`, and of priors, `{prior: {split: bits}}`, enlarged on all."""
     figure, (axes, near) = new(WIDTH, 2 + 0.4 * len(models), columns=2, width_ratios=(3, 2), sharey=True)
     values = {name.replace("_", " ").replace("markov", "Markov"): value for name, value in baselines.items()}
     values |= {named(name): split["test"] for name, split in models.items()}
@@ -114,10 +102,7 @@ def bits(baselines, models):
 
 
 def bits_by_cell(unigram, models):
-    """The mean code length of each cell (above), and what each prior saves there over the position unigram (below).
-
-    `unigram`: code lengths (n, h, w) under the position unigram, in bits; `models`: `{prior: the same}`.
-    """
+    """The mean of code lengths (n, h, w) in each cell, and below it what each prior saves over the position unigram."""
     maps = {"position unigram": unigram.mean(axis=0), **{named(key): cost.mean(axis=0) for key, cost in models.items()}}
     gains = [maps["position unigram"] - cost for cost in maps.values()]
     top, reach = np.max([*maps.values()]), np.abs(gains).max() or 1

@@ -38,10 +38,7 @@ def panels(height: float, titles: Sequence[str], width: float = WIDTH, **options
 
 
 def image(axes: Axes, pixels: np.ndarray | None, **look: Any) -> Any:
-    """Show (H, W), (H, W, 1) or (H, W, 3), uint8 or floats in [0, 1], black at 0 and white at 1; None: an empty place.
-
-    `look` holds keywords of `imshow` for pixels that are no grey levels, such as `cmap` and `vmax`.
-    """
+    """Show (H, W), (H, W, 1 or 3), uint8 or floats in [0, 1], by `imshow`, `look` its keywords; None: an empty one."""
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -51,10 +48,9 @@ def image(axes: Axes, pixels: np.ndarray | None, **look: Any) -> Any:
 
 
 def strips(rows: Sequence[tuple[str, Any]], titles: Sequence[str] = (), side: float = 1.6, looks: Any = None) -> Figure:
-    """Rows of images of one size, `[(name at the left, images)]`, as `image` takes them; None for a gap.
+    """Rows of images of one size, `[(name at the left, images)]`, as `image` takes them, `side` inches wide at most.
 
-    `titles`: one above each column, or above each image, row by row; `side`: the greatest width of an image, inches;
-    `looks`: `{name of a row: keywords of imshow}`, for rows of no grey levels.
+    `titles`: one above each column, or above each image, row by row; `looks`: `{name of a row: keywords of imshow}`.
     """
     across = max(len(images) for _, images in rows)
     height, width = next(one.shape[:2] for _, images in rows for one in images if one is not None)

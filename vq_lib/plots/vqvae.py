@@ -24,10 +24,9 @@ def _curves(history, panels):
 
 
 def loss_terms(history):
-    """The loss, each of its terms and the learning rate over epochs: training dotted, validation solid.
+    """The loss, each of its terms and the learning rate over epochs of a history: training dotted, validation solid.
 
-    `history`: DataFrame with `epoch`, `loss`, `val_loss` and, where known, the terms (`reconstruction`, `structural`,
-    `quantizer`, and each with `val_`) and `learning_rate`. What is never above 0 is left out.
+    What is not in the history, or never above 0, is left out.
     """
     terms = {"reconstruction": "model", "structural": "test", "quantizer": "other"}
     figure = _curves(history, {
@@ -43,10 +42,7 @@ def loss_terms(history):
 
 
 def curves(history, size):
-    """Validation SSIM and use of the codebook of `size` codes over epochs.
-
-    `history`: DataFrame with `epoch`, `val_ssim`, `val_ssim_foreground`, `val_perplexity`, `val_usage`.
-    """
+    """Validation SSIM and use of the codebook of `size` codes over epochs of a history."""
     figure = _curves({**history, "used": size * np.asarray(history["val_usage"])}, {
         "Validation SSIM": {"val_ssim": ("whole slice", "validation", "-"),
                             "val_ssim_foreground": ("foreground", "validation", "--")},
@@ -59,10 +55,7 @@ def curves(history, size):
 
 
 def brightness_ranks(images, codes, size):
-    """Where each of `size` codes stands between that of the darkest cells, 0, and of the brightest, 1; unused ones 0.
-
-    `images`: uint8 (n, H, W, C); `codes`: int (n, h, w).
-    """
+    """Where each of `size` codes stands between that of the darkest cells, 0, and the brightest, 1; unused ones: 0."""
     n, height, width = codes.shape
     cells = images.reshape(n, height, images.shape[1] // height, width, -1).mean(axis=(2, 4), dtype=np.float32)
     order = pd.Series(cells.ravel()).groupby(codes.ravel()).mean().rank(method="first") - 1
@@ -70,11 +63,7 @@ def brightness_ranks(images, codes, size):
 
 
 def panels(inputs, outputs, titles, codes=None, ranks=None):
-    """Slices, their codes, reconstructions and absolute errors, one a column; the errors share one scale.
-
-    `inputs`: uint8 (n, H, W, C); `outputs`: the same in [0, 1]; `codes`: int (n, h, w), None leaves their row out, with
-    `ranks`, (K,), of `brightness_ranks`.
-    """
+    """Slices, uint8, their codes by `brightness_ranks`, where given, reconstructions in [0, 1], and absolute errors."""
     error = np.abs(inputs / 255.0 - outputs).mean(axis=-1)
     limit = max(float(np.quantile(error, 0.999)), 1e-3)
     name = f"error (0 to {limit:.2f})"

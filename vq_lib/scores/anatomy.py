@@ -52,24 +52,18 @@ def dice(first, second):
 
 
 def shares(classes):
-    """Measures of heads from their tissue classes (N, H, W): a frame of shares of the head, 0 without one.
-
-    The ventricles are the fluid that lies further from the head's outline than 0.35 of the deepest point: the fluid
-    around the brain lies nearer.
-    """
+    """Shares of the head by tissue classes (N, H, W), a frame, 0 without one; ventricles are fluid deep in it."""
     depths = [ndimage.distance_transform_edt(image > 0) for image in classes]
     parts = {name: classes == k for k, name in enumerate(TISSUES, 1)}
+    # The fluid around the brain lies nearer to the head's outline than 0.35 of the deepest point.
     parts["ventricles"] = parts[TISSUES[0]] & [depth > 0.35 * depth.max() for depth in depths]
     size = np.maximum((classes > 0).sum(axis=(1, 2)), 1)
     return pd.DataFrame({name: part.sum(axis=(1, 2)) / size for name, part in parts.items()})
 
 
 def by_tissue(inputs, outputs, classes, people, names=CLASSES):
-    """Where reconstructions fail: a frame with a row for each of the classes (N, H, W) that occurs.
-
-    Its columns: `share` of the pixels; `ssim`, an interval of the mean of the SSIM map there; `absolute_error`.
-    """
-    similarity = ssim_by_class(inputs, outputs, classes, len(names))
+    """Where reconstructions fail: a frame of `share`, `ssim` and `absolute_error` of each class that occurs."""
+    _, similarity = ssim_by_class(inputs, outputs, classes, len(names))
     error = in_parts(lambda x, y: np.abs(unit(x) - unit(y)).mean(axis=-1), inputs, outputs)
     return pd.DataFrame.from_dict({
         name: {"share": float((classes == k).mean()), "ssim": interval(similarity[:, k], people),

@@ -13,10 +13,9 @@ BLURS = (1, 2, 3)  # standard deviations in pixels
 
 
 def thumbnails(images, size=64, rows=None):
-    """Means over patches of all or some `rows` of images: uint8 (N, H, W, C) → float32 (N, h, w, C) in [0, 1].
+    """Means over patches, about `size` to a side, of all or some `rows`: uint8 (N, H, W, C) → float32 (N, h, w, C).
 
-    About `size` patches to a side; small images keep their size, and what no whole patch fits into is left out. A part
-    is read at a time, for images that may not fit into memory.
+    In [0, 1]; what no whole patch fits into is left out. A part is read at a time: images may not fit into memory.
     """
     step = max(images.shape[1] // size, 1)
     high, wide = (side // step * step for side in images.shape[1:3])
@@ -29,8 +28,7 @@ def nearest(queries, references, groups=None, moved=False):
     """Index of and Euclidean distance to the nearest reference of each query: (n, …), (m, …) → (n,), (n,).
 
     `groups`: (n,) and (m,), whose they are: the nearest of others, at an infinite distance where there is none.
-    `moved`: look a query, (n, h, w, C), up as its mirror image too, and both moved by up to one pixel along each axis,
-    so that a copy is found that was mirrored or moved.
+    `moved`: look each image up as its mirror image too, and both moved by up to one pixel along each axis.
     """
     references = references.reshape(len(references), -1)
     squares = np.square(references).sum(axis=1)
@@ -67,8 +65,7 @@ def mean_image(images, rows):
 def position_means(images, position, train, rows):
     """The mean training image of each one's position, float32 (n, H, W, C) in [0, 1], for the slices `rows`.
 
-    `images`: uint8 (N, H, W, C), perhaps on disk; `position`: (N,). A position that no training person has falls back
-    to the mean of all of them.
+    Of all training images where none has the position.
     """
     places, which = np.unique(position[rows], return_inverse=True)
     there = (train[position[train] == place] for place in places)
@@ -76,18 +73,14 @@ def position_means(images, position, train, rows):
 
 
 def predictions(images, position, train, test):
-    """Scores of what uses no model on the slices `test`: `{name: {ssim, ssim_foreground, psnr: (n,)}}`.
-
-    A black image, the mean training image, that of the slice's own position, and the training slice nearest by
-    thumbnails. Arguments as for `position_means`.
-    """
+    """Scores of what uses no model on the slices `test`: `{name: {ssim, ssim_foreground, psnr: (n,)}}`."""
     inputs = np.asarray(images[test])
     index, _ = nearest(thumbnails(inputs), thumbnails(images, rows=train))
     guesses = {
         "zeros": np.zeros_like(inputs),
         "mean_image": np.broadcast_to(mean_image(images, train), inputs.shape),
         "position_mean": position_means(images, position, train, test),
-        "nearest_training": np.asarray(images[train[index]]),
+        "nearest_training": np.asarray(images[train[index]]),  # by thumbnails
     }
     return {name: scores(inputs, guess) for name, guess in guesses.items()}
 

@@ -41,21 +41,18 @@ def _written(image, codec, options):
 
 
 def compress(image, codec, quality):
-    """One uint8 image (H, W, C) through a codec: `(bytes of the file, bytes of its payload, decoded image)`.
-
-    The payload is what carries the picture: JPEG's entropy-coded scan (its tables do not count, in its favour), WebP's
-    VP8 chunk, AVIF's `mdat` box; of JPEG XL, whose files have no container, all.
-    """
+    """One uint8 image (H, W, C) through a codec: `(bytes of the file, bytes of its payload, decoded image)`."""
     content = _written(image, codec, {"quality": quality, **SETTINGS[codec]})
     decoded = np.asarray(Image.open(io.BytesIO(content)).convert("L" if image.shape[-1] == 1 else "RGB"))
     return len(content), _payload(content, codec), decoded.reshape(image.shape)
 
 
 def _payload(content, codec):
-    if codec == "jpeg":
+    """The bytes that carry the picture; all of JPEG XL, whose files have no container."""
+    if codec == "jpeg":  # the entropy-coded scan: its tables do not count, in its favour
         scan = content.index(b"\xff\xda") + 2
         return len(content) - scan - int.from_bytes(content[scan : scan + 2])
-    if codec == "webp":
+    if codec == "webp":  # the VP8 chunk
         return int.from_bytes(content[16:20], "little")
     if codec == "avif":  # a box is its size, its type and what it holds
         box = content.index(b"mdat")
@@ -66,8 +63,7 @@ def _payload(content, codec):
 class Codecs:
     """The codecs `names`, or all `available`, on evenly spaced ones of uint8 images, compressed once at each quality.
 
-    `slices`: on how many images at most; None: 200, and for AVIF, which is slow at its best, 16 at 128 pixels a side,
-    12 above and 24 below.
+    On 200 `slices` at most, and of AVIF, which is slow at its best, on 16 at 128 pixels a side, 12 above and 24 below.
     """
 
     def __init__(self, images, slices=None, names=None):
@@ -87,7 +83,7 @@ class Codecs:
                 "bits_per_pixel_payload": np.array(payloads) * 8 / self.pixels}  # fmt: skip
 
     def curve(self, name, reach=np.inf):
-        """A codec's means at each of `QUALITIES`, `{quality: {ssim, …}}`, up to the first that needs `reach` bits."""
+        """A codec's means at each of `QUALITIES`, `{quality: {ssim, …}}`, up to the first that spends `reach` bits."""
         points = {}
         for quality in QUALITIES:
             points[quality] = means(self.at(name, quality))
@@ -104,9 +100,9 @@ class Codecs:
         """Every codec at exactly a rate, interpolated between the two qualities around it, and this model's lead on it.
 
         The payload and not the file is held to the rate: a model's rate counts no container either. From the model's
-        scores of all images, `{ssim, …: (N,)}`, and whose they are: `{codec: {ssim, ssim_foreground, psnr,
-        bits_per_pixel, bits_per_pixel_payload, quality, slices, lead}}`, None for a codec that cannot spend as much or
-        as little; `quality` are the two settings, `lead` intervals over people of model minus codec, slice by slice.
+        scores of all images, `{ssim, …: (N,)}`: `{codec: {ssim, …, bits_per_pixel, bits_per_pixel_payload, quality,
+        slices, lead}}`, None for a codec that cannot spend as much or as little; `quality` are the two settings, `lead`
+        intervals over people of model minus codec.
         """
         return {name: self._at_rate(name, bits_per_pixel, own, people) for name in self.names}
 

@@ -48,7 +48,7 @@ def perplexity_cap(black_share, num_codes):
 
 
 def summary(codes, images, num_codes, receptive_field=None):
-    """`{codebook_usage, perplexity, perplexity_foreground, perplexity_cap}` of the codes of uint8 images, where known."""
+    """`{codebook_usage, perplexity, perplexity_foreground, perplexity_cap}` of uint8 images' codes, where known."""
     found = {"codebook_usage": usage(codes, num_codes), "perplexity": perplexity(codes, num_codes)}
     if (lit := codes[foreground_cells(images, codes.shape[1:])]).size:
         found["perplexity_foreground"] = perplexity(lit, num_codes)
@@ -73,7 +73,7 @@ def patches(codes, outputs, num_codes, places=32):
 
 
 def counts_by(codes, kinds, count, num_codes):
-    """How often each code stands in each kind of cell, `kinds` below `count`, (n, h, w) or (n, 1, 1): int (count, K)."""
+    """How often each code stands in each of `count` kinds of cell, (n, h, w) or (n, 1, 1): int (count, K)."""
     together = np.broadcast_to(kinds, codes.shape).ravel() * num_codes + codes.ravel()
     return np.bincount(together, minlength=count * num_codes).reshape(count, num_codes)
 

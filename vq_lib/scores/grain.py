@@ -13,12 +13,8 @@ class Grain:
 
     A decoder gives about the mean m of p(x | z), which is smoother than any x. A draw is x = m + s w, clipped to
     [0, 1]: s is the standard deviation of x - m where m has about this grey level and this slope (an edge hides more
-    than an even area), and w stationary Gaussian noise of unit variance with the power spectrum of (x - m) / s. Colour
-    images have one grain for all channels.
-
-    From real images that took no part in training and their reconstructions, (N, H, W, C), uint8 or in [0, 1]:
-    `edges`, the bands' borders, equally many lit pixels in each; `scales`, (LEVELS · SLOPES,) standard deviations;
-    `spectrum`, (H, W // 2 + 1) powers, 1 everywhere for white noise.
+    than an even area), and w stationary Gaussian noise of unit variance with the power spectrum of (x - m) / s, one for
+    all channels. Fitted on real images (N, H, W, C) that took no part in training and their reconstructions.
     """
 
     def __init__(self, images, decoded):

@@ -17,10 +17,7 @@ REACH = 5  # pixels from the middle of its Gaussian window to the end
 
 
 def unit(images, name="images"):
-    """Images as float32 in [0, 1]: uint8 grey levels are divided by 255; (N, H, W, C) stays.
-
-    Raises ValueError, which says `name`, where the axes are not four, or floats lie outside [0, 1] beyond rounding.
-    """
+    """Images (N, H, W, C) as float32 in [0, 1]: uint8 is divided by 255, floats beyond it are refused by `name`."""
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(f"{name} must have shape (N, H, W, C), not {images.shape}")
@@ -50,11 +47,11 @@ def levels(images):
     return in_parts(lambda some: np.round(some * 255).astype(np.uint8), images)
 
 
-def _similarity(inputs, outputs, classes, count):
-    """SSIM of each pair of images, and the mean of its map over each class, NaN where there are none: (N, 1 + count).
+def ssim_by_class(inputs, outputs, classes, count):
+    """SSIM of each pair of images, (N,), and its map's mean over each of `count` classes, (N, H, W): (N, count) or NaN.
 
-    scikit-image's own SSIM, so that a score is what readers can recompute, with the settings of Wang et al. (2004):
-    intensities in [0, 1], a Gaussian window with sigma = 1.5, population covariances.
+    scikit-image's own, so that readers can recompute it, with the settings of Wang et al. (2004): intensities in
+    [0, 1], a Gaussian window with sigma = 1.5, population covariances. Its mean leaves out the borders, not so the map.
     """
     if np.shape(inputs) != np.shape(outputs):
         raise ValueError(f"inputs {np.shape(inputs)} and outputs {np.shape(outputs)} differ in shape")
@@ -69,23 +66,18 @@ def _similarity(inputs, outputs, classes, count):
         return np.array(list(pool.map(one, unit(x, "inputs"), unit(y, "outputs"), kinds)), np.float64)
 
     with ThreadPoolExecutor(2) as pool:
-        return in_parts(part, inputs, outputs, classes).reshape(-1, 1 + count)
+        found = in_parts(part, inputs, outputs, classes).reshape(-1, 1 + count)
+    return found[:, 0], found[:, 1:]
 
 
 def ssim(inputs, outputs):
     """SSIM of images (N, H, W, C), uint8 or in [0, 1], with their inputs: plain and over the foreground, (N,) each.
 
-    The plain score is scikit-image's mean (its borders cropped); the foreground score is the mean of the uncropped SSIM
-    map where the *input* is brighter than `FOREGROUND`, NaN for an image without foreground.
+    Foreground is where the *input* is brighter than `FOREGROUND`; NaN where it nowhere is.
     """
     lit = in_parts(lambda some: (unit(some, "inputs") > FOREGROUND).any(axis=-1), inputs)
-    plain, _, foreground = _similarity(inputs, outputs, lit, 2).T
-    return plain, foreground
-
-
-def ssim_by_class(inputs, outputs, classes, count):
-    """Mean of each image's SSIM map over its pixels of each of `count` classes, (N, H, W): float64 (N, count)."""
-    return _similarity(inputs, outputs, classes, count)[:, 1:]
+    plain, by_class = ssim_by_class(inputs, outputs, lit, 2)
+    return plain, by_class[:, 1]
 
 
 def psnr(inputs, outputs):
@@ -105,10 +97,7 @@ def means(values):
 
 
 def summary(values, people):
-    """`scores` → `{name: {"mean", "low", "high"}}` over people, see `interval`; no end lies above what can be reached.
-
-    A score that no image has, such as foreground SSIM of black ones, is left out.
-    """
+    """`scores` that some image has → `{name: {"mean", "low", "high"}}` over people, none above what can be reached."""
     known = {name: some for name, some in values.items() if not np.isnan(some).all()}
     return {name: interval(some, people, highest=PSNR_CAP if name == "psnr" else 1.0) for name, some in known.items()}
 
@@ -148,10 +137,7 @@ def _terms(x, y):
 
 
 def pair_similarity(images, groups=None, pairs=200, seed=0):
-    """Mean MS-SSIM of random pairs of images, with an interval (`dyadic`): how alike they are; lower is more diverse.
-
-    `groups`: (N,) whom an image is of; the two of a pair then differ in it. None: every image is of its own.
-    """
+    """Mean MS-SSIM of random pairs of two `groups` (None: each image is one), an interval; lower is more varied."""
     groups = np.arange(len(images)) if groups is None else np.unique(groups, return_inverse=True)[1]
     if np.unique(groups).size < 2:
         raise ValueError("a pair needs images of two different groups")

@@ -100,7 +100,7 @@ def dyadic(values, first, second):
 
 
 def difference(first, second):
-    """`first` less `second`, independent estimates with intervals, whose reaches add as squares (Zou and Donner 2008)."""
+    """`first` less `second`, independent estimates: how far their ends reach adds as squares (Zou and Donner 2008)."""
     mean = first["mean"] - second["mean"]
     if first["low"] is None or second["low"] is None:
         return _found(mean)

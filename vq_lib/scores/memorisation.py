@@ -35,7 +35,7 @@ def neighbours(images, codes, references, reference_codes, background, groups=No
 def code_distances(queries, references, background, groups=None):
     """The nearest reference of each code grid: index (n,) and distance (n,), the share of the codes that differ.
 
-    Cells that hold the background's code in both grids say nothing and do not count. Arguments as for `neighbours`.
+    Cells that hold the background's code in both grids say nothing and do not count.
     """
     queries, references = (np.reshape(codes, (len(codes), -1)) for codes in (queries, references))
     cells, black = references.shape[1], (references == background).astype(np.float32)
@@ -114,10 +114,9 @@ def membership(prior, table, people):
     its `left_out` for training people, and of whose they are → `{"validation" and "test": {"prior", "table",
     "beyond_table"}}`, the `auc` of unseen against training people. A group of a single person is left out.
     """
-    values = {}
-    for split, names in people.items():
-        each = pd.DataFrame({"prior": prior[split], "table": table[split]}).groupby(np.asarray(names)).mean()
-        values[split] = each.assign(beyond_table=each["prior"] - each["table"])
+    slices = {split: pd.DataFrame({"prior": prior[split], "table": table[split]}) for split in people}
+    values = {split: each.groupby(people[split]).mean() for split, each in slices.items()}
+    values = {split: each.eval("beyond_table = prior - table") for split, each in values.items()}
     train = values.pop("train")
     return {split: {name: auc(train[name], unseen[name]) for name in unseen}
             for split, unseen in values.items() if min(len(train), len(unseen)) > 1}  # fmt: skip

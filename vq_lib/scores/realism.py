@@ -20,8 +20,7 @@ def features(images):
     """What the two-sample classifier sees: (N, H, W, C) → float64 (N, d).
 
     Grey levels and gradient strength in 8x8 cells, and the logarithm of the power spectrum over `RINGS` rings of equal
-    width: where things lie, how sharp they are there, and how much detail of each size the whole image has. (In an
-    image of 24 pixels or less some rings are empty, and hold the same for all.)
+    width: where things lie, how sharp they are there, and how much detail of each size the whole image has.
     """
     side = images.shape[1]
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) * 2  # 1 is a wave of two pixels
@@ -44,11 +43,8 @@ def two_sample_auc(first, second, first_people, second_people=None, seed=0):
     Fisher's linear discriminant with a shrunken covariance on the standardised features, cross-validated five-fold and
     five times: all images of a person are in one fold, so that nobody's slices are learned and then tested. A
     classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv 1610.06545) with the AUC as its statistic, and an
-    interval over the people of both sets, see `ratio`: the tested images vary, the classifiers are not trained again.
-
-    `first_people`, `second_people`: whose they are; None: every image of `second` is of its own. Where somebody is in
-    both sets, their images share folds, and the interval lets them come and go together. Raises ValueError where a set
-    has images of fewer than two people.
+    interval over the people of both sets, two at least, see `ratio`; None: every image of `second` is of its own. Where
+    somebody is in both sets, their images share folds, and the interval lets them come and go together.
     """
     shared = second_people is not None and np.intersect1d(first_people, second_people).size > 0
     sets = [first_people, np.arange(len(second)) if second_people is None else second_people]
@@ -60,10 +56,7 @@ def two_sample_auc(first, second, first_people, second_people=None, seed=0):
 
 @threadpool_limits.wrap(limits=1)  # systems of 152 equations: more threads cost more than they give
 def _compare(sets, numbers, shape, shared, repeats, seed):
-    """How often an image of each person of the second set is ranked above one of each of the first, and of how many.
-
-    `numbers`: whose each image is, two arrays of numbers below those of `shape`; with `shared` of the same people.
-    """
+    """How often an image of each person of the second set is ranked above one of each of the first, and of how many."""
     x, is_second = np.concatenate(sets), np.repeat([False, True], [len(some) for some in sets])
     person = np.concatenate([numbers[0], numbers[1] + (0 if shared else shape[0])])
     kind = np.array([np.bincount(person[is_second == value], minlength=person.max() + 1) > 0 for value in (0, 1)])
@@ -91,13 +84,10 @@ def _compare(sets, numbers, shape, shared, repeats, seed):
 def against_people(real, people, generated, splits=10, seed=0):
     """Samples against slices of the people whom they imitate, and these people against each other, at equal size.
 
-    The people are split into two halves, ten times. Each time a classifier as of `two_sample_auc` has to tell samples
-    from slices of one half, and slices of the other half from these: the floor, what it finds between sets that differ
-    in nothing but the people. All three sets have the same number of images.
-
-    From features (n, d) of slices, twice as many as samples at least, whose they are, and features (m, d) of samples:
-    `{"auc": {"mean", "low", "high"}, "floor": {"mean", "low", "high"}, "people", "images"}`, an interval over people
-    and samples, the range over the splits, and numbers. Raises ValueError where there are fewer than four people.
+    The people, four at least, are split into two halves, ten times. Each time a classifier as of `two_sample_auc` has
+    to tell samples from slices of one half, and slices of the other half from these: the floor, what it finds between
+    sets that differ in nothing but the people. From `features` of all: `{"auc", "floor": {"mean", "low", "high"},
+    "people", "images"}`, an interval over people and samples, the range over the splits, and numbers of each set.
     """
     names, index = np.unique(people, return_inverse=True)
     if len(names) < 4:
@@ -119,10 +109,9 @@ def against_people(real, people, generated, splits=10, seed=0):
 
 
 def position_agreement(places, wanted, references, positions):
-    """How often the nearest training slice lies within 3/32 of the volume from where a slice should be, and by chance.
+    """How often the nearest training slices' `places` lie within 3/32 of the volume from those `wanted`, and by chance.
 
-    `places`: (n,), those of the nearest training slices; `wanted`: (n,), where each should be, -1 for anywhere;
-    `references`: those of all training slices; `positions`: how many there are.
+    (n,) each, -1 for anywhere; `references`: places of all training slices, of which there are `positions`.
     """
     places, wanted = (some[wanted >= 0] for some in (places, wanted))
     shares = [(np.abs(found - wanted) <= 3 * positions / 32).mean() for found in (places, references[:, None])]
