@@ -102,7 +102,7 @@ guesses = {
 }
 
 # %%
-rate, curves = list(rates.values())[-1], codecs.curves(1 + 2.2 * max(rates.values()))
+rate, curves = list(rates.values())[-1], codecs.curves(max(2.2 * max(rates.values()), 0.9))
 nearest = (curves["bits_per_pixel_payload"] - rate).abs().groupby(curves["codec"]).idxmin()
 reached = {name: entry for name, entry in at_rate[list(rates)[-1]].items() if entry}
 plain = {name: {key: value for key, value in entry.items() if key != "lead"} for name, entry in reached.items()}

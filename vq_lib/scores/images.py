@@ -17,7 +17,7 @@ REACH = 5  # pixels from the middle of its Gaussian window to the end
 
 
 def unit(images, name="images"):
-    """Images (N, H, W, C) as float32 in [0, 1]: uint8 is divided by 255, floats beyond it are refused by `name`."""
+    """Images (N, H, W, C) as float32 in [0, 1]: uint8 is divided by 255; floats outside raise ValueError by `name`."""
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(f"{name} must have shape (N, H, W, C), not {images.shape}")
