@@ -53,7 +53,7 @@ def training(reports, level):
     """Validation SSIM over minutes, `level` dashed, and the prior's bits over epochs; None without any history."""
     if all(report["vqvae"] is None and report["prior"] is None for report in reports):
         return None
-    figure, (*both, bits) = panels(3.4, [*(f"Validation {title}" for title in SCORES.values()), "Prior, validation bits"])
+    figure, (*both, bits) = panels(3.4, ["Validation SSIM", "Foreground SSIM", "Prior, validation bits per code"])
     last = max((report["prior"]["epoch"].max() for report in reports if report["prior"] is not None), default=1)
     for axes in both:
         axes.set(xlabel="minutes", xscale="log")
