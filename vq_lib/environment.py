@@ -4,6 +4,7 @@ Keras, started in silence and by its own defaults.
 Nothing but the standard library is imported here: this module must load where nothing is installed.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -17,10 +18,9 @@ from vq_lib.errors import UserError
 
 MINIMUM = {"keras": "3.10"}  # as pyproject.toml says; a test holds the two together
 # What the notebooks import, by the name to import, and the package that brings it.
-NEEDED = {"filelock": "filelock", "jinja2": "jinja2", "keras": "keras", "latex2mathml": "latex2mathml",
-          "matplotlib": "matplotlib", "nibabel": "nibabel", "nilearn": "nilearn", "numpy": "numpy", "pandas": "pandas",
-          "PIL": "pillow", "psutil": "psutil", "pydantic": "pydantic", "scipy": "scipy", "skimage": "scikit-image",
-          "sklearn": "scikit-learn", "tqdm": "tqdm", "yaml": "pyyaml"}  # fmt: skip
+NEEDED = {name: name for name in ("filelock", "jinja2", "keras", "latex2mathml", "matplotlib", "nibabel", "nilearn",
+                                  "numpy", "pandas", "psutil", "pydantic", "scipy", "tqdm")}  # fmt: skip
+NEEDED |= {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 BACKENDS = ("tensorflow", "jax", "torch")
 # Where what we use keeps files of its own, unless these variables say otherwise.
 PLACES = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config", "XDG_DATA_HOME": "~/.local/share",
@@ -40,8 +40,6 @@ SETTINGS = {
 def ready() -> None:
     """Check what the notebooks need; on Google Colab install what is missing, and change nothing that is there.
 
-    Google Drive is not touched: mount it in a cell of your own if the data lie there.
-
     Raises:
         UserError: a package is missing (elsewhere than on Colab), or too old.
     """
@@ -53,18 +51,26 @@ def ready() -> None:
         raise UserError(f"{missing[0]} is not installed in {sys.prefix}: type 'make lab' in the repository, or "
                         "'pip install -c constraints.txt -e .' in this environment.")  # fmt: skip
     for package, least in MINIMUM.items():
-        installed = version(package)
-        if _numbers(installed) < _numbers(least):
-            raise UserError(f"{package} {installed} is too old: vq_lib needs {least} or newer. Type "
+        installed, wanted = ([int(part) for part in text.split(".")[:2]] for text in (version(package), least))
+        if installed < wanted:
+            raise UserError(f"{package} {version(package)} is too old: vq_lib needs {least} or newer. Type "
                             f"'pip install \"{package}>={least}\"', then restart the kernel.")  # fmt: skip
     os.environ.update(places())
 
 
-def places(folder: str | Path | None = None) -> dict[str, str]:
-    """Of the variables in `PLACES` those that must be set, since what they say, or the home, cannot be written.
+def _install(packages):
+    """Install `packages` beside what is installed, all of which keeps its version: TensorFlow above all."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "installed.txt"
+        kept.write_text("".join(f"{found.name}=={found.version}\n" for found in distributions() if found.name), "utf-8")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(kept), *packages]
+        if subprocess.run(command, check=False).returncode:
+            raise UserError(f"pip could not install {', '.join(packages)}: its own message is above.")
 
-    Args:
-        folder: where they then lead; None: a new temporary folder.
+
+def places(folder: str | Path | None = None) -> dict[str, str]:
+    """Of the variables in `PLACES` those that must be set, since what they say, or the home, cannot be written; they
+    lead into `folder`, or into a new temporary one.
     """
     barred = {name for name, usual in PLACES.items() if not _writable(Path(os.environ.get(name) or usual).expanduser())}
     folder = Path(folder or tempfile.mkdtemp(prefix="vq-lib-")) if barred else Path()
@@ -83,26 +89,19 @@ def backend() -> str:
     Raises:
         UserError: `KERAS_BACKEND` names what is not installed here.
     """
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     if named := os.environ.get("KERAS_BACKEND"):
-        if named in BACKENDS and importlib.util.find_spec(named) is None:
+        if named in BACKENDS and named not in installed:
             raise UserError(f"KERAS_BACKEND={named}, and {named} is not installed in {sys.prefix}: leave it out.")
         return named
-    folder = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
-    try:
-        with open(os.path.join(folder, "keras.json"), encoding="utf-8") as file:
-            named = str(json.load(file)["backend"])
-    except (OSError, ValueError, KeyError, TypeError):
-        named = ""
-    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "keras.json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        named = json.loads(path.read_text(encoding="utf-8"))["backend"]
     return named if named in installed else (installed or ["tensorflow"])[0]
 
 
 def only_jax_shares(devices: int) -> None:
-    """Check that the backend can train on so many devices, without starting it.
-
-    Raises:
-        UserError: several devices are asked for, and the backend is not JAX.
-    """
+    """A `UserError` where several `devices` are asked for and the backend, which is not started, is not JAX."""
     if devices > 1 and (name := backend()) != "jax":
         # Under TensorFlow's MirroredStrategy an EMA codebook sees half of each batch, and the loss is wrong.
         raise UserError(f"'devices: {devices}' needs JAX and this is {name}: type KERAS_BACKEND=jax before the "
@@ -133,18 +132,3 @@ def start_keras():
         os.dup2(kept, 2)
         os.close(kept)
     return keras
-
-
-def _install(packages):
-    """Install `packages` beside what is installed, all of which keeps its version: TensorFlow above all."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "installed.txt")
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(f"{found.name}=={found.version}\n" for found in distributions() if found.name)
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", path, *packages]
-        if subprocess.run(command, check=False).returncode:
-            raise UserError(f"pip could not install {', '.join(packages)}: its own message is above.")
-
-
-def _numbers(text):
-    return tuple(int(part) for part in text.split(".")[:2])
