@@ -331,7 +331,7 @@ def test_conditions_drawn_evenly_cover_all(tiny):
     found = commands._condition(prior(**VARIANTS[3]), arguments)
     assert set(found[:, 0]) == {0, 1} and set(found[:, 1]) == {3}
     whole, part = (
-        commands._condition(prior(**VARIANTS[3]), cli.parser().parse_args(["generate", "-n", n])) for n in "94"
+        commands._condition(prior(**VARIANTS[3]), cli.parser().parse_args(["generate", "--report", "x", "-n", n])) for n in "94"
     )
     np.testing.assert_array_equal(whole[:4], part)  # that of image i does not depend on how many are drawn
 

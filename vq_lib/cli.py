@@ -4,11 +4,10 @@ import argparse
 import contextlib
 import io
 import os
-import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from vq_lib import environment
@@ -46,16 +45,16 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
     def command(name, summary, example, *, models=False, report="a report under reports/, or the folder of one"):
-        made = commands.add_parser(name, help=summary, description=summary, epilog=f"example:  {example}",
-                                   allow_abbrev=False)  # fmt: skip
+        told = {"help": summary, "description": summary, "epilog": f"example: {example}"}
+        made = commands.add_parser(name, allow_abbrev=False, **told)
         if not models:
             made.add_argument("report", metavar="NAME", help=report)
             return made.add_argument
         either = made.add_mutually_exclusive_group(required=True).add_argument
         either("--report", metavar="NAME", help="use the models of this report (a name or a folder)")
         either("--model", metavar="FILE", help="use this VQ-VAE, a .keras file, in the place of a report's")
-        made.add_argument("--white", metavar="LEVEL", type=COUNT, help="level of 16-bit images that becomes white "
-                          "(default: the report's data.white, or 65535)")  # fmt: skip
+        white = "level of 16-bit images that becomes white (default: the report's data.white, or 65535)"
+        made.add_argument("--white", metavar="LEVEL", type=COUNT, help=white)
         return made.add_argument
 
     # fmt: off
@@ -63,8 +62,7 @@ def parser() -> Parser:
                   'vq-lib report demo --set "vqvae.epochs=2 prior.epochs=2"')
     add("--data", metavar="DIR", default="", help="folder of the images; none where the recipe makes its own")
     add("--set", metavar="KEYS", dest="overrides", default="", help='changes to the recipe, such as "vqvae.epochs=2"')
-    add("--force", action="store_true",
-        help="run every notebook again, also where nothing changed; finished models and decoded slices stay")
+    add("--force", action="store_true", help="run every notebook again; finished models and decoded slices stay")
 
     command("publish", "Put a report that was built in the place of the one that is committed.", "vq-lib publish demo")
 
@@ -83,16 +81,15 @@ def parser() -> Parser:
     add("--prior", metavar="FILE", help="the prior that belongs to --model, a .keras file")
     add("-n", metavar="N", type=COUNT, default=16, help="how many images (default %(default)s)")
     add("--out", metavar="FILE", default="samples.png", help="image file to write (default %(default)s)")
-    add("--temperature", metavar="T", type=ABOVE, default=1.0,
-        help="below 1: likelier codes, less variety, nearer to training slices; above: the opposite (default 1)")
+    add("--temperature", metavar="T", type=ABOVE, default=1.0, help="below 1: likelier codes, less variety (default 1)")
     add("--top-k", metavar="K", type=COUNT, help="draw only from the K most likely codes of a place")
     add("--top-p", metavar="P", type=SHARE, help="draw only from the likeliest codes that reach this probability")
     add("--seed", metavar="N", type=INDEX, default=0, help="equal seeds give equal images (default 0)")
     add("--label", metavar="NAME", help="of people with this label, where the prior knows labels")
     add("--position", metavar="N", type=INDEX, help="at this slice position, where the prior knows positions")
     add("--complete", metavar="IMAGE", help="keep this image outside the mask (of a volume its middle slice)")
-    add("--mask", metavar="PART", help="what to draw anew of it: left, right, upper, lower or centre, or an image that "
-        "is white there (default lower)")
+    add("--mask", metavar="PART", help="what to draw anew of it: left, right, upper, lower (default), centre, or an "
+        "image that is white there")
 
     add = command("score", "Print SSIM, foreground SSIM and PSNR of reconstructions over a folder of images.",
                   "vq-lib score --report demo slices/ --json scores.json", models=True)
@@ -102,27 +99,18 @@ def parser() -> Parser:
     return top
 
 
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
-
-
 def _prepare():
-    """Signals, letters and places, for this process and all that it starts; gives the temporary folder of these places.
-
-    A closed terminal ends everything just as Ctrl-C does; nohup keeps its meaning. Letters that the output has no place
-    for become their number: not every encoding has an ellipsis.
-    """
-    for name in ("SIGTERM", "SIGHUP"):
+    """Signals and letters, for this process and all that it starts."""
+    for name in ("SIGTERM", "SIGHUP"):  # a closed terminal ends all just as Ctrl-C does; nohup keeps its meaning
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-            signal.signal(getattr(signal, name), _interrupt)
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    # Letters that the output has no place for become their number: not every encoding has an ellipsis.
     encoding = os.environ.get("PYTHONIOENCODING", "")
     if ":" not in encoding:
         os.environ["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-    os.environ.update(changed := environment.places())
-    return next((Path(place).parent for place in changed.values()), None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,9 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.error("--model and --prior belong together: give both files, or --report alone")
     if args.command == "generate" and args.mask and not args.complete:
         top.error("--mask says what to draw anew of an image: name it with --complete IMAGE")
-    temporary = _prepare()
+    _prepare()
     try:
-        return _run(args)
+        with tempfile.TemporaryDirectory(prefix="vq-lib-", ignore_cleanup_errors=True) as folder:
+            os.environ.update(environment.places(folder))
+            return _run(args)
     except UserError as error:
         print(f"vq-lib: {error}", file=sys.stderr)
         return 2
@@ -152,9 +142,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = "the same command goes on from here" if goes_on else "nothing half-done was left"
         print(f"vq-lib: interrupted; {again}.", file=sys.stderr)
         return 130
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _run(args):

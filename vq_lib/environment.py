@@ -1,5 +1,4 @@
-"""What notebooks and commands need before anything else: packages that are new enough, places that can be written, and
-Keras, started in silence and by its own defaults.
+"""What notebooks and commands need first: packages that are new enough, places that can be written, and Keras.
 
 Nothing but the standard library is imported here: this module must load where nothing is installed.
 """
@@ -30,8 +29,7 @@ SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # what fails in TensorFlow's C++ is raised in Python too; the rest is chatter
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # TensorFlow: the first notebook that is open leaves the next one memory
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX: the same
-    # float32 is float32: by default a GPU's products have ten bits of mantissa (TF32), too few for the differences of
-    # squares in SSIM and in the distances to the codes; what may be coarser is bfloat16 by the recipe's `precision`.
+    # A GPU's products otherwise have ten bits of mantissa (TF32), too few for differences of squares, as in SSIM.
     "NVIDIA_TF32_OVERRIDE": "0",  # cuBLAS and cuDNN
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # JAX's own kernels
 }
@@ -40,8 +38,7 @@ SETTINGS = {
 def ready() -> None:
     """Check what the notebooks need; on Google Colab install what is missing, and change nothing that is there.
 
-    Raises:
-        UserError: a package is missing (elsewhere than on Colab), or too old.
+    Elsewhere a `UserError` names the package that is missing; everywhere one that is too old.
     """
     missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing and "google.colab" in sys.modules:
@@ -69,9 +66,7 @@ def _install(packages):
 
 
 def places(folder: str | Path | None = None) -> dict[str, str]:
-    """Of the variables in `PLACES` those that must be set, since what they say, or the home, cannot be written; they
-    lead into `folder`, or into a new temporary one.
-    """
+    """Those of `PLACES` that cannot be written, led into `folder`, or into a new temporary one."""
     barred = {name for name, usual in PLACES.items() if not _writable(Path(os.environ.get(name) or usual).expanduser())}
     folder = Path(folder or tempfile.mkdtemp(prefix="vq-lib-")) if barred else Path()
     return {name: str(folder / name.lower()) for name in barred}
@@ -84,10 +79,8 @@ def _writable(path):
 
 
 def backend() -> str:
-    """The backend that Keras shall have: `KERAS_BACKEND`, what `keras.json` names if it is installed, or TensorFlow.
-
-    Raises:
-        UserError: `KERAS_BACKEND` names what is not installed here.
+    """The backend that Keras shall have: `KERAS_BACKEND`, which must be installed, or what `keras.json` names if it is,
+    or the first of `BACKENDS` that is.
     """
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     if named := os.environ.get("KERAS_BACKEND"):
@@ -109,11 +102,8 @@ def only_jax_shares(devices: int) -> None:
 
 
 def start_keras():
-    """Keras, imported and its device found while file descriptor 2 leads nowhere.
-
-    TensorFlow's C++ writes a page of logs there on its way up, whatever its log level, and JupyterLab shows it in red.
-    An error in Python is still raised. Of `~/.keras/keras.json` only an installed `backend` counts: images are channels
-    last and float32 here, whatever another tutorial has set.
+    """Keras, imported and its device found while file descriptor 2 leads nowhere: TensorFlow's C++ writes a page of
+    logs there, whatever its log level, and JupyterLab shows it in red. An error in Python is still raised.
     """
     for name, value in {**SETTINGS, "KERAS_BACKEND": backend()}.items():
         os.environ.setdefault(name, value)
@@ -124,7 +114,7 @@ def start_keras():
             os.dup2(nowhere.fileno(), 2)
         import keras
 
-        keras.config.set_floatx("float32")
+        keras.config.set_floatx("float32")  # whatever another tutorial has left in keras.json
         keras.config.set_epsilon(1e-7)
         keras.config.set_image_data_format("channels_last")
         keras.ops.zeros(1)

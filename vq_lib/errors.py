@@ -10,7 +10,7 @@ SHORT.maxstring, SHORT.maxother, SHORT.maxlevel = 100, 100, 2
 
 
 class UserError(Exception):
-    """A user's mistake, in one sentence that names file, key or value and what would be right; commands print it alone."""
+    """A user's mistake, in one sentence that names file, key or value and what would be right; shown alone."""
 
 
 def nearest(word: object, choices: Iterable) -> str:

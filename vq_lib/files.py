@@ -26,9 +26,9 @@ HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def put_back(path: Path, alone: bool = False) -> None:
-    """Tidy up after processes that were killed: a folder that one had moved aside is put back where there is no new one.
+    """Tidy up after killed processes of this machine: a folder that one moved aside is put back where no new one is.
 
-    Those of this machine or, where `alone`, all: then the caller holds a lock, so that no other can be about to do it.
+    `alone`: of all machines, since the caller holds a lock, so that no other process can be about to do the same.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         host, pid = left.name.removeprefix(f".{path.name}.").split(".")[:2]
@@ -137,8 +137,7 @@ def digest(value: Any) -> str:
 def lock(path: str | Path, busy: str, patience: float = 0.0) -> AbstractContextManager:
     """An exclusive lock on the file `path`, held until the block ends, or the process does, however it ends.
 
-    Raises:
-        UserError: `busy`, where another process holds it after `patience` seconds; or the file system has no locks.
+    `UserError(busy)` where another process still holds it after `patience` seconds.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:

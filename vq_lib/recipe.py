@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -38,7 +37,8 @@ class Section(pydantic.BaseModel):
             if key not in cls.model_fields:
                 raise PydanticCustomError("unknown", "unknown", {"key": str(key), "hint": _meant(cls, str(key))})
         section = build(values)
-        for name, field in cls.model_fields.items():
+        fields: dict[str, Any] = cls.model_fields
+        for name, field in fields.items():
             for other, allowed in (field.json_schema_extra or {}).items():
                 if getattr(section, other) not in allowed and getattr(section, name) not in (field.default, None):
                     raise ValueError(f"{name!r} has no effect with '{other}: {getattr(section, other)}': leave it out, "
@@ -48,7 +48,7 @@ class Section(pydantic.BaseModel):
                 raise ValueError(rule)
         return section
 
-    def _rules(self) -> Iterable[tuple[Any, str]]:
+    def _rules(self):
         """What settings must heed together: `(whether it is broken, the rule)`, looked at one after another."""
         return ()
 
@@ -236,21 +236,21 @@ class Recipe(Section):
     def _rules(self):
         size, channels, vqvae, devices = self.data.size, self.data.channels, self.vqvae, self.devices
         for name, part in {"vqvae": vqvae, **(self.prior.models() if self.prior else {})}.items():
-            batch = f"the batch of {name} (={part.batch})"
-            yield part.batch % devices, f"{batch} must be divisible by devices (={devices})"
-        factor = f"must be divisible by the encoder's total stride (={vqvae.factor})"
-        yield size % vqvae.factor, f"data.size (={size}) {factor}"
+            yield part.batch % devices, f"the batch of {name} (={part.batch}) must be divisible by devices (={devices})"
+        stride = vqvae.factor
+        yield size % stride, f"data.size (={size}) must be divisible by the encoder's total stride (={stride})"
         wrong = {"encoder": ("transpose", "subpixel"), "decoder": ("conv",)}
         for name, width in {"encoder": channels, "decoder": vqvae.code_dim}.items():
             for block in getattr(vqvae, name):
-                stride = f"{block.layer!r} with a stride has no place in vqvae.{name}"
-                yield block.stride > 1 and block.layer in wrong[name], f"{stride}: it changes the grid the wrong way"
-                given = f"one in vqvae.{name} has {block.filters} filters, and is given {width}"
-                other = block.layer == "residual" and block.filters != width
-                yield other, f"a residual block keeps its channels: {given}"
+                rule = f"{block.layer!r} with a stride has no place in vqvae.{name}: it changes the grid the wrong way"
+                yield block.stride > 1 and block.layer in wrong[name], rule
+                rule = (
+                    f"a residual block keeps channels: vqvae.{name} has {block.filters} filters, and is given {width}"
+                )
+                yield block.layer == "residual" and block.filters != width, rule
                 width = block.filters
-        last = f"vqvae.decoder's last filters must be data.channels (={channels})"
-        yield vqvae.output == "block" and (not vqvae.decoder or width != channels), f"with 'output: block' {last}"
+        rule = f"with 'output: block' vqvae.decoder's last filters must be data.channels (={channels})"
+        yield vqvae.output == "block" and (not vqvae.decoder or width != channels), rule
 
     @property
     def sha256(self) -> str:
@@ -264,10 +264,10 @@ class Recipe(Section):
 
     def settings(self) -> list[tuple[str, Any]]:
         """`(key, value)` of every setting in dotted form, blocks in one line each."""
-        return _flat(self.model_dump(mode="json"), "")
+        return _flat(self.model_dump(mode="json"))
 
 
-def _flat(value, key):
+def _flat(value, key=""):
     if isinstance(value, dict) and "layer" not in value:
         return [row for name, inner in value.items() for row in _flat(inner, f"{key}.{name}".lstrip("."))]
     if isinstance(value, list):
@@ -298,12 +298,12 @@ def _override(values, item):
     if not key or not text:
         raise UserError(f"The override {shown} must have the form section.key=value, such as vqvae.epochs=2.")
     *parents, last = key.split(".")
-    for parent in parents:
-        values[parent] = values = {} if values.get(parent) is None else values[parent]
-        if not isinstance(values, dict):
-            raise UserError(f"The override {shown} goes too deep: {parent!r} is a value, not a section.")
     try:
+        for parent in parents:
+            values[parent] = values = {} if values.get(parent) is None else values[parent]
         values[last] = yaml.load(text, Loader)
+    except (AttributeError, TypeError):
+        raise UserError(f"The override {shown} goes too deep: it names a part of a value, not of a section.") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"The value of the override {shown} is not valid YAML.") from None
 

@@ -12,10 +12,9 @@ from vq_lib.training.identity import describe
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches of the rows of arrays that may be memory-mapped, each row once an epoch.
+    """Shuffled batches of the rows of arrays that may be memory-mapped, in an order that (seed, epoch) alone decide.
 
-    The order of an epoch depends on (seed, epoch) alone, so that a resumed training sees what an undisturbed one
-    would have. Example: `Batches((codes, condition), slices.where("train"), batch=32, seed=0, targets=codes)`
+    Example: `Batches((codes, condition), slices.where("train"), batch=32, seed=0, targets=codes)`
 
     Args:
         inputs, targets: an array, or for inputs a tuple of arrays; a batch is `inputs[rows]`, beside `targets[rows]`.
@@ -25,9 +24,8 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, inputs, rows, batch, seed=None, targets=None, change=None, devices=1):
-        # tf.data's tuning sleeps 10 ms, 20, 40 … up to a minute, and an iterator that ends meanwhile often waits until
-        # it wakes (TensorFlow 2.21): up to as long again as it has run. Keras's own threads do without it. Elsewhere
-        # they would hand out the batches of Keras's first look at the data once more.
+        # tf.data's tuning sleeps up to a minute, and an iterator that ends meanwhile waits until it wakes (TensorFlow
+        # 2.21); Keras's own threads do without it. Elsewhere they would hand out the first batches once more.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1, max_queue_size=2)
         self.inputs, self.targets, self.rows, self.batch, self.seed = inputs, targets, np.asarray(rows), batch, seed
         self.change, self.devices, self.count = change, devices, len(self.rows) // devices * devices

@@ -10,10 +10,7 @@ from vq_lib.scores import images as image_scores
 
 
 class _OfTheCodebook(keras.callbacks.Callback):
-    """Looks at encoder outputs of training images, drawn by (seed, epoch, batch), and does nothing without a codebook.
-
-    It runs on the host, so that the quantiser stays a pure function.
-    """
+    """Looks at encoder outputs of training images, on the host, so that the quantiser stays a pure function."""
 
     def __init__(self, batches, sample=64):
         super().__init__()
@@ -54,9 +51,8 @@ class KMeansStart(_OfTheCodebook):
 class RestartDeadCodes(_OfTheCodebook):
     """Restarts dead codes: those whose running count is below `threshold` times an even share, `every` so many batches.
 
-    Each is put where the encoder's outputs lie farthest from the codebook's reach: at an output drawn with a
-    probability proportional to its squared distance from its nearest code (as k-means++ does). Re-initialisation:
-    Łańcucki et al. 2020, arXiv 2005.08520, section 3. A `threshold` of None never restarts.
+    Each is put at an encoder output drawn with a probability proportional to its squared distance from its nearest code
+    (as k-means++ does; Łańcucki et al. 2020, arXiv 2005.08520, section 3). A `threshold` of None never restarts.
     """
 
     def __init__(self, batches, threshold=0.1, sample=64, every=50):
@@ -72,7 +68,9 @@ class RestartDeadCodes(_OfTheCodebook):
             return
         counts = convert_to_numpy(quantizer.counts)
         dead = np.flatnonzero(counts < self.threshold * counts.mean())
-        rng, vectors = self.drawn(self.epoch, batch + 1) if dead.size else (None, ())
+        if not dead.size:
+            return
+        rng, vectors = self.drawn(self.epoch, batch + 1)
         if len(vectors):  # none are finite where a training has run away: `Resume` stops it
             nearest = convert_to_numpy(quantizer.decode(quantizer.encode(vectors)))
             far = np.square(vectors - nearest, dtype=np.float64).sum(axis=1) + 1e-12

@@ -35,18 +35,13 @@ def device() -> str:
 
 
 def repeatable() -> bool:
-    """Whether equal seeds give equal weights and figures on this device, bit for bit.
-
-    A GPU adds up in whatever order its threads finish, so that a second run agrees to rounding at first, and in its
-    scores later.
-    """
+    """Whether equal seeds give equal weights here, bit for bit: a GPU adds up in whatever order its threads finish."""
     return _gpu() is None
 
 
 def has_bfloat16() -> bool:
-    """Whether this device multiplies bfloat16 matrices faster than float32 ones.
-
-    An NVIDIA GPU of compute capability 8 or more does, and on TensorFlow a processor with AVX512_BF16 or AMX.
+    """Whether bfloat16 is faster here than float32: on an NVIDIA GPU of compute capability 8 or more, with TensorFlow
+    also on a processor with AVX512_BF16 or AMX.
     """
     if gpu := _gpu():
         return str(gpu[1]).isdigit() and int(gpu[1]) >= 8  # "9" of 9.0; "gfx90a" of another maker

@@ -62,8 +62,7 @@ def read_arrays(folder, name, key, made_by=NOTEBOOK_02):
 def load_vqvae(study, slices):
     """What notebook 02 left: the model, the codes of all slices, int32 (N, h, w), and the summary.
 
-    Raises:
-        UserError: it is not there, broken, or of other settings or data; the sentence names the notebook to run.
+    A `UserError` names the notebook to run where it is not there, broken, or of other settings or data.
     """
     folder = study.vqvae
     model, summary = _finished(folder, vqvae_identity(study, slices), "VQ-VAE", NOTEBOOK_02)

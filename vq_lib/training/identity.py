@@ -9,12 +9,13 @@ import re
 import sys
 import sysconfig
 import types
+from typing import Any
 
 import numpy as np
 
 IGNORED = {"name", "dtype"}  # of two builds of one model: Keras numbers names, and the precision is the device's
 OF_THE_INTERPRETER = {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"}
-PARTS = {  # what decides how an object of these types behaves
+PARTS: dict[Any, Any] = {  # what decides how an object of these types behaves
     (set, frozenset): lambda value: sorted(value, key=repr),
     (np.ndarray, np.generic): lambda value: [
         str(value.dtype), value.shape, hashlib.sha256(np.asarray(value).tobytes()).hexdigest()],
@@ -29,9 +30,8 @@ PARTS = {  # what decides how an object of these types behaves
 def describe(value):
     """`value` as plain values: equal for what trains alike, different where settings or code are.
 
-    Keras's objects are class and configuration, without the names that Keras numbers and without the precision, so that
-    a training may go on on another device. Functions and classes of a library are their names; those of a notebook are
-    their bytecode, with that of what they call and the values that they refer to.
+    Keras's objects are class and configuration. Functions and classes of a library are their names; those of a notebook
+    are their bytecode, with that of what they call and the values that they refer to.
     """
     seen: dict[int, tuple] = {}  # with the object itself: a number of a dead one may come again
 

@@ -40,10 +40,7 @@ def use_devices(count: int) -> None:
     """Build and train on so many devices from here on (the recipe's `devices`); 1 ends it. Call it before building.
 
     Each has the weights and a share of each batch; losses, statistics and gradients are those of the whole batch, to
-    rounding. `Resume` repeats it, and ends it when the training is finished.
-
-    Raises:
-        UserError: the backend is not JAX, or JAX has fewer devices.
+    rounding. `UserError` where the backend is not JAX, or JAX has fewer devices.
     """
     if count == 1:
         keras.distribution.set_distribution(None)

@@ -1,7 +1,6 @@
 """Training that can be stopped at any moment: one checkpoint of everything, and the files of a finished training."""
 
 import contextlib
-import datetime
 import json
 import math
 import random
@@ -10,6 +9,7 @@ import weakref
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,6 +25,7 @@ from vq_lib.training.identity import describe
 from vq_lib.training.optimizer import use_devices
 
 FORMAT = 2  # raised when a change of the code makes what an earlier version trained unusable
+TIME = "%Y-%m-%d %H:%M UTC"
 
 _held: dict[Path, contextlib.AbstractContextManager] = {}  # this process's locks, so that a cell can be run again
 _fresh: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {model: {folder: {id: (variable, first value)}}}
@@ -38,18 +39,14 @@ class Resume(keras.callbacks.Callback):
                   callbacks=[Scores(slices.images, rows), resume])
         vqvae, arrays = resume.finish(vqvae, codes=lambda model: model.encode(slices.images))
 
-    After each epoch `folder/checkpoint/` is replaced as a whole: all variables of model and optimiser, the best weights
-    so far and the history. Killed and run again, the training ends with the weights and the history of an undisturbed
-    one. It belongs to a key: the model's class and configuration, optimiser, loss, batches, the seed given to
-    `keras.utils.set_random_seed`, `recipe` (`vqvae_identity` or `prior_identity`, by which the next notebooks know the
-    model) and `inputs`, whatever else it depends on; functions and classes of a notebook count with their code. What
-    was done under another key is never gone on with: a line says what will be replaced, and a finished model stays
-    until the new one is finished. More epochs, `minutes` or `patience` than before go on.
-
-    It stops after the whole epoch behind which the next would end beyond `minutes`, or which is the `patience`-th
-    without a better validation loss; None: never. `fit` ends with the best weights on the validation people. Logs and
-    `history.csv` get each epoch's `learning_rate` (at its end), `seconds` (since the start), and what callbacks before
-    this one add. `commit` is for the summary.
+    `folder/checkpoint/` is replaced as a whole after each epoch; killed and run again, the training ends with the
+    weights and history of an undisturbed one. It belongs to a key: model, optimiser, loss, batches, the seed given to
+    `keras.utils.set_random_seed`, `recipe` (`vqvae_identity` or `prior_identity`) and `inputs`, whatever else it
+    depends on; functions and classes of a notebook count with their code. Under another key it begins anew, a line says
+    what will be replaced, and a finished model stays until the new one is finished. More epochs, `minutes` or
+    `patience` than before go on: it stops where the next epoch would end beyond `minutes`, or after `patience` epochs
+    without a better validation loss. `fit` ends with the best weights on the validation people. The history has each
+    epoch's logs, with those of callbacks before this one, its last `learning_rate`, and `seconds` since the start.
     """
 
     def __init__(self, folder, batches, minutes=None, patience=None, recipe=None, commit=None, inputs=()):
@@ -77,7 +74,8 @@ class Resume(keras.callbacks.Callback):
         shapes = [list(weight.shape) for weight in model.weights]
         self.key = files.digest([FORMAT, self.batches.key, get_random_seed(), self.recipe, shapes,
                                  describe([model, model.optimizer, model.loss, self.inputs])])  # fmt: skip
-        self.state, self.best = {"key": self.key, "planned": 0, "stopped": "", "history": []}, ()
+        self.state: dict[str, Any] = {"key": self.key, "planned": 0, "stopped": "", "history": []}
+        self.best: list[np.ndarray] = []
         files.put_back(self.checkpoint, alone=True)
         if not self._read(model):
             for variable in _variables(model):  # a cell that was stopped may have left them half trained
@@ -91,23 +89,20 @@ class Resume(keras.callbacks.Callback):
     def _read(self, model):
         """Whether there is a whole checkpoint of this training; model, state and best weights are then its."""
         try:
-            state, rows = self._kept()
+            state = files.read_json(self.checkpoint / "state.json", "a training")
+            rows = state["history"]
             if state["key"] != self.key or any(self._reason(rows[:count]) for count in range(1, len(rows))):
                 return False  # another training, or one that went further than patience and budget now allow
-            best, variables = (_load(self.checkpoint / f"{name}.npz") for name in ("best", "variables"))
-            model.set_weights(best)
+            paths = (self.checkpoint / f"{name}.npz" for name in ("best", "variables"))
+            best, variables = (list(files.read_arrays(path, "a training").values()) for path in paths)
             for variable, array in zip(_variables(model), variables, strict=True):
                 variable.assign(array)
-        except Exception:  # NumPy, zipfile and json raise a dozen kinds for broken files: then there is no checkpoint
+        except Exception:  # something in it is broken: then there is no checkpoint
             return False
         self.state, self.best = state, best
         if state["stopped"] != "by a callback":
             state["stopped"] = self._reason(rows)
         return True
-
-    def _kept(self):
-        state = json.loads((self.checkpoint / "state.json").read_text(encoding="utf-8"))
-        return state, state["history"]
 
     def _announce(self):
         """Say which model, or which unfinished training, is going to be replaced."""
@@ -115,8 +110,8 @@ class Resume(keras.callbacks.Callback):
             if summary := summary_of(self.folder):
                 done, when, after = summary["epochs"]["done"], summary["made"]["date"], "this training is finished"
             else:
-                state, rows = self._kept()
-                done, when, after = len(rows), state["date"], "its first epoch"
+                state = files.read_json(self.checkpoint / "state.json", "a training")
+                done, when, after = len(state["history"]), state["date"], "its first epoch"
             print(f"{self.folder} holds another model of {done} epochs, of {when}: it is replaced after {after}.")
 
     def _reason(self, rows):
@@ -167,7 +162,8 @@ class Resume(keras.callbacks.Callback):
             np.savez(place / "variables.npz", *map(convert_to_numpy, _variables(self.model)))
             np.savez(place / "best.npz", *self.best)
             pd.DataFrame(self.state["history"]).to_csv(place / "history.csv", index=False)
-            (place / "state.json").write_text(json.dumps({**self.state, "date": _now()}), encoding="utf-8")
+            state = {**self.state, "date": time.strftime(TIME, time.gmtime())}
+            (place / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
     def on_train_end(self, logs=None):
         if not self.state["stopped"] and len(self.state["history"]) < self.params["epochs"]:
@@ -179,9 +175,8 @@ class Resume(keras.callbacks.Callback):
         """Keep the trained `model` and arrays made with it, and give the lock and further devices back.
 
         `model.keras` (float32, without optimiser), an `.npz` for each of `arrays` (`name=make`, where `make(model)`
-        gives an array or a dictionary of arrays), `history.csv` and, last of all, `summary.json` are each written
-        whole; what was finished before under this key is read instead. Returns the model as anybody later loads it, and
-        `{name: what make gave}`.
+        gives an array or a dictionary of them), `history.csv` and, last of all, `summary.json`; what was finished
+        before under this key is read instead. Returns the model as others will load it, and `{name: what make gave}`.
         """
         path, rows, summary = self.folder / "model.keras", self.state["history"], summary_of(self.folder) or {}
         epochs = {"done": len(rows), "planned": self.state["planned"]}
@@ -213,7 +208,7 @@ class Resume(keras.callbacks.Callback):
                     "seconds": seconds, "precision": model.dtype_policy.name,
                     "images_per_second": round(len(self.batches.rows) * len(rows) / max(seconds, 1e-9), 1),
                     "parameters": getattr(model, "parameter_counts", None) or model.count_params(),
-                    "made": {"commit": self.commit, "date": _now()},
+                    "made": {"commit": self.commit, "date": time.strftime(TIME, time.gmtime())},
                 })  # fmt: skip
             return saved, made
         finally:
@@ -237,10 +232,6 @@ class Resume(keras.callbacks.Callback):
             pass
 
 
-def _now():
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
 def _best(rows):
     return int(np.argmin([row.get("val_loss", row["loss"]) for row in rows]))
 
@@ -257,8 +248,3 @@ def _float32(model):
         return as_float32(model)
     except (NotImplementedError, TypeError, ValueError):  # a class that cannot be built from its configuration
         return model
-
-
-def _load(path):
-    with np.load(path, allow_pickle=False) as file:
-        return [file[f"arr_{i}"] for i in range(len(file.files))]
