@@ -244,9 +244,7 @@ class Recipe(Section):
             for block in getattr(vqvae, name):
                 rule = f"{block.layer!r} with a stride has no place in vqvae.{name}: it changes the grid the wrong way"
                 yield block.stride > 1 and block.layer in wrong[name], rule
-                rule = (
-                    f"a residual block keeps channels: vqvae.{name} has {block.filters} filters, and is given {width}"
-                )
+                rule = f"residual blocks keep channels: vqvae.{name} has {block.filters} filters, and is given {width}"
                 yield block.layer == "residual" and block.filters != width, rule
                 width = block.filters
         rule = f"with 'output: block' vqvae.decoder's last filters must be data.channels (={channels})"
