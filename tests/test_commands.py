@@ -330,9 +330,8 @@ def test_conditions_drawn_evenly_cover_all(tiny):
     arguments = cli.parser().parse_args(["generate", "--report", "x", "-n", "200", "--position", "3"])
     found = commands._condition(prior(**VARIANTS[3]), arguments)
     assert set(found[:, 0]) == {0, 1} and set(found[:, 1]) == {3}
-    whole, part = (
-        commands._condition(prior(**VARIANTS[3]), cli.parser().parse_args(["generate", "-n", n])) for n in "94"
-    )
+    asked = [cli.parser().parse_args(["generate", "--report", "x", "-n", n]) for n in "94"]
+    whole, part = (commands._condition(prior(**VARIANTS[3]), arguments) for arguments in asked)
     np.testing.assert_array_equal(whole[:4], part)  # that of image i does not depend on how many are drawn
 
 

@@ -36,11 +36,11 @@ def test_what_a_killed_process_left_is_removed_but_not_what_another_machine_may_
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     with files.whole_file(tmp_path / "x.txt") as temporary:
-        live = temporary.name
+        live = temporary.parent.name
     names = [live, live.replace(f".{os.getpid()}.", f".{ended.pid}."), live.replace(files.HOST, "0123abcd")]
     names.append(names[1].replace(files.HOST, "0123abcd"))
     for name in names:
-        (tmp_path / name).touch()
+        (tmp_path / name).mkdir()
     with files.whole_file(tmp_path / "x.txt"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"x.txt", *names} - {names[1]}
@@ -128,7 +128,7 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
     """As in "report [draft]", where a careless glob would look for other names."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    (tmp_path / f".x [1].{files.HOST}.{ended.pid}.tmpabc").touch()
+    (tmp_path / f".x [1].{files.HOST}.{ended.pid}.tmpabc").mkdir()
     with files.whole_file(tmp_path / "x [1]"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["x [1]"]

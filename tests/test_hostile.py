@@ -146,8 +146,7 @@ def test_codes(place, name):
 def test_arrays_that_are_no_codes(place, monkeypatch, codes):
     (place / "codes.npz").write_bytes(_npz(codes=codes, key=np.array(KEY)))
     monkeypatch.setattr(finished, "vqvae_identity", lambda study, slices: "")
-    monkeypatch.setattr(finished, "_finished", lambda *_: {"key": KEY})
-    monkeypatch.setattr(finished, "_load", lambda *_: SimpleNamespace(grid=(4, 4)))
+    monkeypatch.setattr(finished, "_finished", lambda *_: (SimpleNamespace(grid=(4, 4)), {"key": KEY}))
     assert "codes.npz" in refuses(finished.load_vqvae, SimpleNamespace(vqvae=place), range(2))
 
 

@@ -364,7 +364,7 @@ def residual(filters):
 ])  # fmt: skip
 def test_the_published_priors_can_be_said_by_a_recipe(section, codes, expected):
     """Layer by layer; masked weights are not stored."""
-    settings = recipe.PriorModel(**section)
+    settings = recipe.Prior(**section)
     labels = ("AD", "NC") if settings.condition else ()
     model = prior_from(settings, (8, 8), codes, labels)
     assert model.count_params() == expected
@@ -388,7 +388,7 @@ def test_the_tutorials_blocks_are_the_published_ones():
 def test_adam_moves_every_weight_by_its_learning_rate_at_most(name):
     """Tables of codes too, of whose rows one is used by most cells."""
     own = {"attention": 1} if name == "snail" else {}
-    settings = recipe.PriorModel(name=name, filters=8, blocks=1, head=1, kernel=3, embedding=4, **own)
+    settings = recipe.Prior(name=name, filters=8, blocks=1, head=1, kernel=3, embedding=4, **own)
     prior = prior_from(settings, (8, 8), 6)
     codes = np.zeros((16, 8, 8), np.int32)
     codes[:, ::3, ::3] = np.random.default_rng(0).integers(0, 6, (16, 3, 3))

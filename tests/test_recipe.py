@@ -134,7 +134,7 @@ def test_new_keys_of_the_library_change_no_digest(written):
 def test_overrides_change_exactly_what_they_name(written):
     plain, changed = recipe.load(written()), recipe.load(written(), "vqvae.epochs=3 prior.learning_rate=5e-4")
     assert (changed.vqvae.epochs, changed.prior.learning_rate) == (3, 5e-4)
-    assert changed.section("data") == plain.section("data")
+    assert changed.data == plain.data
     assert changed.sha256 != plain.sha256
     assert recipe.load(written(), "prior=null").prior is None
 

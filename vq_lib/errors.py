@@ -10,10 +10,7 @@ SHORT.maxstring, SHORT.maxother, SHORT.maxlevel = 100, 100, 2
 
 
 class UserError(Exception):
-    """A user's mistake, told in one sentence that names the file, key or value and what would be right.
-
-    Commands print the sentence alone, without a stack trace, and exit with status 2.
-    """
+    """A user's mistake, in one sentence that names file, key or value and what would be right; shown alone."""
 
 
 def nearest(word: object, choices: Iterable) -> str:

@@ -10,10 +10,12 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import psutil
 import yaml
 
@@ -23,87 +25,50 @@ from vq_lib.errors import SHORT, UserError
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _left(path: Path, alone: bool = False) -> Iterator[Path]:
-    """What processes of this machine that were killed left beside `path` under a temporary name of it.
+def put_back(path: Path, alone: bool = False) -> None:
+    """Tidy up after killed processes of this machine: a folder that one moved aside is put back where no new one is.
 
-    `alone`: a lock says that no other process writes there, on no machine: all that lies there was left.
+    `alone`: of all machines, since the caller holds a lock, so that no other process can be about to do the same.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         host, pid = left.name.removeprefix(f".{path.name}.").split(".")[:2]
         if alone or (host == HOST and pid.isdigit() and not psutil.pid_exists(int(pid))):
-            yield left
-
-
-def _beside(path: Path) -> str:
-    """Prefix of temporary names beside `path`; what processes that were killed left under it is removed."""
-    put_back(path)
-    for left in _left(path):
-        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    return f".{path.name}.{HOST}.{os.getpid()}.tmp"
-
-
-def put_back(path: Path, alone: bool = False) -> None:
-    """Put a folder back that a process had moved aside when it was killed, before it could put the new one there.
-
-    `alone`: the caller holds a lock on the folder, so that no other process can be about to do the same.
-    """
-    for left in () if path.exists() else _left(path, alone):
-        if (left / path.name).is_dir():
-            os.replace(left / path.name, path)
-            return
+            if not path.exists() and (left / path.name).is_dir():
+                os.replace(left / path.name, path)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` only if the block ends without an error."""
+def whole_file(path: str | Path, folder: bool = False) -> Iterator[Path]:
+    """Yield a temporary file, or `folder`, beside `path`; put it there only if the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_beside(path), suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    put_back(path)
+    place = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{HOST}.{os.getpid()}.tmp"))
+    new, old = place / f"new{path.suffix}", place / path.name
     try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp's 0600 would keep a tutor from reading a student's report
-        os.replace(temporary, path)
+        new.mkdir() if folder else new.touch()
+        yield new
+        if folder and path.exists():
+            try:
+                os.replace(path, old)
+            except PermissionError as error:  # Windows: a file of it is open, perhaps mapped into a notebook's memory
+                raise UserError(f"{path} cannot be replaced ({error.strerror}): restart the notebook's kernel, or "
+                                "close what else uses it, and try again.") from None  # fmt: skip
+        os.replace(new, path)
     except OSError as error:
         if error.filename is None and error.errno:  # what a full disk refuses does not say which file it was
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if old.exists() and not path.exists():  # stopped between the two
+            os.replace(old, path)
+        shutil.rmtree(place, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; swap it for `path` only if the block ends without an error.
-
-    A reader between the two renames finds no folder, never half of one; see `put_back`.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if not path.exists():
-            os.replace(temporary, path)
-            return
-        replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=_beside(path)))
-        try:
-            os.replace(path, replaced / path.name)
-        except PermissionError as error:  # Windows: a file of it is open, perhaps mapped into a notebook's memory
-            replaced.rmdir()
-            raise UserError(f"{path} cannot be replaced ({error.strerror}): restart the notebook's kernel, or close "
-                            "what else uses it, and try again.") from None  # fmt: skip
-        try:
-            os.replace(temporary, path)
-        except BaseException:  # a stopped cell or job too: what is put back now need not be looked for later
-            os.replace(replaced / path.name, path)
-            replaced.rmdir()
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def whole_folder(path: str | Path) -> AbstractContextManager[Path]:
+    """As `whole_file`, a folder. A reader between the two renames finds none, never half of one; see `put_back`."""
+    return whole_file(path, folder=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -123,6 +88,21 @@ def read_json(path: str | Path, made_by: str) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not valid JSON: delete it, and {made_by} makes it again.") from None
+
+
+def write_arrays(path: str | Path, **arrays: Any) -> None:
+    """Write arrays as `.npz`, whole or not at all."""
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_arrays(path: str | Path, made_by: str) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file of ours, nothing in it unpickled; `made_by` as in `read_json`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except Exception:  # NumPy and zipfile raise a dozen kinds for broken files
+        raise UserError(f"{path} is missing or broken: run {made_by} first.") from None
 
 
 class Loader(yaml.SafeLoader):
@@ -154,26 +134,18 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def lock(path: str | Path, busy: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path` during the block.
+def lock(path: str | Path, busy: str, patience: float = 0.0) -> AbstractContextManager:
+    """An exclusive lock on the file `path`, held until the block ends, or the process does, however it ends.
 
-    The operating system releases it when the process ends, however it ends. If another process still holds it
-    after `patience` seconds, `UserError(busy)` is raised; another one where the file system has no locks.
+    `UserError(busy)` where another process still holds it after `patience` seconds.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = filelock.FileLock(path, timeout=patience, poll_interval=0.2)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
-        held.acquire()
+        return filelock.FileLock(path).acquire(timeout=patience, poll_interval=0.2)
     except filelock.Timeout:
         raise UserError(busy) from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
-        raise UserError(f"{path.parent} lies on a file system that cannot lock files ({error.strerror}): move the "
-                        "report to another.") from None  # fmt: skip
-    try:
-        yield
-    finally:
-        held.release()
+        raise UserError(f"{Path(path).parent} lies on a file system that cannot lock files ({error.strerror}): move "
+                        "the report to another.") from None  # fmt: skip

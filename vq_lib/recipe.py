@@ -1,8 +1,4 @@
-"""A recipe, `reports/<name>/recipe.yaml`: every setting of a report, checked.
-
-An unknown key, a value of the wrong kind, an impossible combination or a setting without effect stops with one sentence
-that names the key and, where there is one, the nearest valid name.
-"""
+"""A recipe, `reports/<name>/recipe.yaml`: every setting of a report. A mistake in it stops with one sentence."""
 
 import math
 import re
@@ -18,18 +14,21 @@ from vq_lib.errors import SHORT, UserError, nearest, sentence
 from vq_lib.files import Loader, digest, read_yaml
 
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
 Above = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Layout = Literal["cohort", "oasis", "adni", "volumes", "slices_nifti", "image_folder"]
+OWN = ("oasis", "adni", "volumes", "slices_nifti", "image_folder", None)  # all but the cohort, which the recipe makes
+VOLUMES = ("volumes", None)
 Kind = Literal["pixelcnn", "gated", "snail"]
 
 
 class Section(pydantic.BaseModel):
-    """A part of a recipe, frozen; a mistake in it is a `ValidationError`, which `load` turns into a `UserError`."""
+    """A part of a recipe: unknown keys, wrong values, settings without effect and broken rules are refused by name."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @pydantic.model_validator(mode="wrap")
     @classmethod
@@ -38,18 +37,25 @@ class Section(pydantic.BaseModel):
             if key not in cls.model_fields:
                 raise PydanticCustomError("unknown", "unknown", {"key": str(key), "hint": _meant(cls, str(key))})
         section = build(values)
-        section._check()
+        fields: dict[str, Any] = cls.model_fields
+        for name, field in fields.items():
+            for other, allowed in (field.json_schema_extra or {}).items():
+                if getattr(section, other) not in allowed and getattr(section, name) not in (field.default, None):
+                    raise ValueError(f"{name!r} has no effect with '{other}: {getattr(section, other)}': leave it out, "
+                                     f"or at its default, {field.default!r}")  # fmt: skip
+        for broken, rule in section._rules():
+            if broken:
+                raise ValueError(rule)
         return section
 
-    def _check(self) -> None:
-        """Raise `ValueError` where settings do not go together."""
+    def _rules(self):
+        """What settings must heed together: `(whether it is broken, the rule)`, looked at one after another."""
+        return ()
 
-    def _idle(self, names: str, why: str) -> None:
-        """Refuse settings of these names that are not at their default: they would change nothing."""
-        for name in names.split():
-            default = type(self).model_fields[name].default
-            if getattr(self, name) not in (default, None):
-                raise ValueError(f"{name!r} has no effect {why}: leave it out, or at its default, {default!r}")
+
+def only(default: Any, description: str | None = None, **where: Any) -> Any:
+    """A key that must stay at its default but where another one of its section has one of these values."""
+    return Field(default, description=description, json_schema_extra=where)
 
 
 class People(Section):
@@ -74,35 +80,30 @@ class Data(Section):
 
     layout: Layout | None = Field(None, description="kind of data; none: recognised from the folder")
     size: Annotated[int, Field(ge=16, le=1024)] = Field(128, description="side of the square images, in pixels")
-    channels: Literal[1, 3] = Field(1, description="1: grey; 3: colour")
-    white: Positive | None = Field(None, description="level of 16-bit images that becomes white; none: 65535")
-    subjects: str | None = Field(None, description="table of people; none: subjects.csv where there is one")
-    person: str | None = Field(None, description="regular expression; its first group is the person in a file's path")
-    files: str | None = Field(None, description='only files whose name or path fits this pattern, such as "*T1w*"')
+    channels: Literal[1, 3] = only(1, "1: grey; 3: colour", layout=OWN)
+    white: Positive | None = only(None, "level of 16-bit images that becomes white; none: 65535", layout=OWN)
+    subjects: str | None = only(None, "table of people; none: subjects.csv where there is one", layout=OWN)
+    person: str | None = only(None, "regular expression; its first group is the person in a file's path", layout=OWN)
+    files: str | None = only(None, 'only files whose name or path fits this pattern, such as "*T1w*"', layout=OWN)
     people: People | None = Field(None, description="synthetic people per split (cohort only)")
     slices: Annotated[int, Field(ge=1, le=64)] = Field(16, description="slices per synthetic person or volume")
-    range: tuple[Share, Share] = Field((0.35, 0.75), description="of the brain's extent, from below (volumes only)")
-    plane: Literal["axial", "coronal", "sagittal"] = Field("axial", description="of the slices (volumes only)")
-    volume: Annotated[int, Field(ge=0)] | None = Field(None, description="which one of a 4-D file (volumes only)")
-    test: Part = Field(0.15, description="share of the people, where no folder says")
-    validation: Part = Field(0.1, description="the same for validation")
+    range: tuple[Share, Share] = only((0.35, 0.75), "of the brain's extent, from below", layout=VOLUMES)
+    plane: Literal["axial", "coronal", "sagittal"] = only("axial", "of the slices", layout=VOLUMES)
+    volume: Count | None = only(None, "which one of a 4-D file", layout=VOLUMES)
+    test: Part = only(0.15, "share of the people, where no folder says", layout=OWN)
+    validation: Part = only(0.1, "the same for validation", layout=OWN)
     skip: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the files that may be unreadable")
     allow_leaks: bool = Field(False, description="go on, with a warning, where splits share people or pictures")
     augment: Augment | None = Field(None, description="random changes of training images")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the synthetic people, or of the splits that are cut")
+    seed: Count = Field(0, description="of the synthetic people, or of the splits that are cut")
 
-    def _check(self):
-        if self.range[0] >= self.range[1]:
-            raise ValueError(f"range (={list(self.range)}) must go from below to above")
-        if self.layout == "cohort":
-            self._idle("channels white subjects person files range plane volume test validation skip", "on the cohort")
-        elif self.layout not in ("volumes", None):
-            self._idle("range plane volume", f"with 'layout: {self.layout}'")
+    def _rules(self):
+        yield self.range[0] >= self.range[1], f"range (={list(self.range)}) must go from below to above"
         try:
-            if self.person is not None and re.compile(self.person).groups < 1:
-                raise ValueError(f"person (={self.person!r}) needs a group in brackets that is the person")
+            groups = re.compile(self.person or "()").groups
+            yield groups < 1, f"person (={self.person!r}) needs a group in brackets that is the person"
         except re.error as error:
-            raise ValueError(f"person (={self.person!r}) is no regular expression: {error}") from None
+            yield True, f"person (={self.person!r}) is no regular expression: {error}"
 
 
 class Block(Section):
@@ -110,15 +111,10 @@ class Block(Section):
 
     layer: Literal["conv", "transpose", "subpixel", "residual"]
     filters: Positive
-    kernel: Positive = 3
-    stride: Positive = 1
-    repeat: Positive = 1
-    hidden: Positive | None = None
-
-    def _check(self):
-        if self.layer == "residual" and self.stride != 1:
-            raise ValueError("a residual block keeps the grid: its stride must be 1")
-        self._idle("kernel" if self.layer == "residual" else "repeat hidden", f"on 'layer: {self.layer}'")
+    kernel: Positive = only(3, layer=("conv", "transpose", "subpixel"))
+    stride: Positive = only(1, layer=("conv", "transpose", "subpixel"))
+    repeat: Positive = only(1, layer=("residual",))
+    hidden: Positive | None = only(None, layer=("residual",))
 
 
 class Training(Section):
@@ -127,7 +123,7 @@ class Training(Section):
     optimizer: Literal["adam"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     schedule: Literal["constant", "cosine"] = Field("constant", description="cosine: to zero over the planned epochs")
-    warmup: Annotated[int, Field(ge=0)] = Field(0, description="batches of a rising learning rate; at most half of all")
+    warmup: Count = only(0, "batches of a rising learning rate; at most half of all", schedule=("cosine",))
     clip: Above | None = Field(None, description="largest norm of a gradient; none: as it is")
     batch: Positive = 32
     epochs: Positive = 10
@@ -135,10 +131,6 @@ class Training(Section):
     patience: Positive | None = Field(None, description="stop after so many epochs without a better validation loss")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is faster")
-
-    def _check(self):
-        if self.warmup and self.schedule != "cosine":
-            raise ValueError("warmup belongs to 'schedule: cosine'")
 
 
 class VQVAE(Training):
@@ -151,38 +143,27 @@ class VQVAE(Training):
     output: Literal["transpose", "conv", "block"] = Field("transpose", description="block: the decoder's last one")
     final: Literal["linear", "relu"] = Field("linear", description="activation of the last layer")
     quantizer: Literal["vq", "fsq"] = Field("vq", description="vq: nearest of a codebook; fsq: rounding to `levels`")
-    levels: list[Annotated[int, Field(ge=2)]] | None = Field(None, description="of each channel (fsq only)")
+    levels: list[Annotated[int, Field(ge=2)]] | None = only(None, "of each channel", quantizer=("fsq",))
     codes: Annotated[int, Field(ge=2, le=65536)] = Field(512, description="K, the number of codes")
     code_dim: Positive = Field(8, description="D, the length of a code")
-    codebook: Literal["ema", "gradient"] = Field("ema", description="how the codebook learns")
-    decay: Part = Field(0.99, description="of the EMA codebook")
-    distance: Literal["euclidean", "cosine"] = Field("euclidean", description="what makes a code the nearest")
-    gradient: Literal["straight_through", "rotation"] = Field("straight_through", description="past the codebook")
-    start: Literal["kmeans", "uniform"] = Field("kmeans", description="the codebook before the first batch")
-    spread: Above | None = Field(None, description="half the width of 'start: uniform'; none: 1 / codes")
-    restart: Weight | None = Field(0.1, description="of codes below this share of an even use; none: never")
+    codebook: Literal["ema", "gradient"] = only("ema", "how the codebook learns", quantizer=("vq",))
+    decay: Part = only(0.99, "of the EMA codebook", quantizer=("vq",))
+    distance: Literal["euclidean", "cosine"] = only("euclidean", "what makes a code the nearest", quantizer=("vq",))
+    gradient: Literal["straight_through", "rotation"] = only("straight_through", "past the codebook", quantizer=("vq",))
+    start: Literal["kmeans", "uniform"] = only("kmeans", "the codebook before the first batch", quantizer=("vq",))
+    spread: Above | None = only(None, "half the width of 'start: uniform'; none: 1 / codes", quantizer=("vq",))
+    restart: Weight | None = only(0.1, "of codes below this share of an even use; none: never", quantizer=("vq",))
     loss: Literal["mse", "clipped_mse", "l1"] = Field("mse", description="clipped: black may go below, white above")
     structure: Weight = Field(0.0, description="weight of the structural term, mean(1 - SSIM)")
-    beta: Weight = Field(0.25, description="weight of the commitment term")
+    beta: Weight = only(0.25, "weight of the commitment term", quantizer=("vq",))
 
-    def _check(self):
-        super()._check()
+    def _rules(self):
         levels = self.levels or []
-        if self.quantizer == "vq":
-            self._idle("levels", "with 'quantizer: vq'")
-        else:
-            if (math.prod(levels), len(levels)) != (self.codes, self.code_dim):
-                has = f"codes (={self.codes}) must be the product of levels (={levels}), code_dim (={self.code_dim}) "
-                raise ValueError(f"with 'quantizer: fsq', {has}their number")
-            self._idle("codebook decay distance gradient start spread restart beta", "with 'quantizer: fsq'")
-        for name, layers in {"encoder": ("transpose", "subpixel"), "decoder": ("conv",)}.items():
-            for layer in (block.layer for block in getattr(self, name) if block.stride > 1 and block.layer in layers):
-                raise ValueError(
-                    f"{layer!r} with a stride has no place in the {name}: it changes the grid the wrong way"
-                )
-        down, up = (math.prod(block.stride for block in blocks) for blocks in (self.encoder, self.decoder))
-        if down != up:
-            raise ValueError(f"the encoder shrinks images {down} times but the decoder enlarges them {up} times")
+        sizes = f"codes (={self.codes}) must be the product of levels (={levels}), code_dim (={self.code_dim})"
+        other = (math.prod(levels), len(levels)) != (self.codes, self.code_dim)
+        yield self.quantizer == "fsq" and other, f"with 'quantizer: fsq', {sizes} their number"
+        down, up = self.factor, math.prod(block.stride for block in self.decoder)
+        yield down != up, f"the encoder shrinks images {down} times but the decoder enlarges them {up} times"
 
     @property
     def factor(self) -> int:
@@ -190,56 +171,44 @@ class VQVAE(Training):
         return math.prod(block.stride for block in self.encoder)
 
 
-SNAIL = "attention key_dim value_dim"  # what this prior alone has
-
-
-class PriorModel(Training):
-    """One model of the code grid and its training."""
+class Prior(Training):
+    """The prior that samples are drawn from, and others on the same codes; what these leave out is as in `prior`."""
 
     name: Kind = Field("pixelcnn", description="gated: two stacks, no blind spot; snail: with causal attention")
     embedding: Positive | None = Field(None, description="length of a code's embedding; none: one-hot codes")
     kernel: Annotated[int, Field(ge=3)] = Field(7, description="side of the first layer's mask-A kernel")
     filters: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     blocks: Positive = Field(2, description="residual blocks, or gated layers, after the first layer")
-    head: Annotated[int, Field(ge=0)] = Field(2, description="1x1 layers before the logits")
+    head: Count = Field(2, description="1x1 layers before the logits")
     head_filters: Positive | None = Field(None, description="their width; none: as filters")
     position: bool = Field(False, description="a learned bias for each grid cell")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    attention: Positive = Field(2, description="blocks between two attentions (snail only)")
-    key_dim: Positive = Field(16, description="length of an attention's keys (snail only)")
-    value_dim: Positive | None = Field(None, description="length of what is looked up; none: filters / 2 (snail only)")
+    attention: Positive = only(2, "blocks between two attentions", name=("snail",))
+    key_dim: Positive = only(16, "length of an attention's keys", name=("snail",))
+    value_dim: Positive | None = only(None, "length of what is looked up; none: filters / 2", name=("snail",))
     condition: list[Literal["label", "position"]] = Field([], description="what the prior is told of a slice")
-
-    def _check(self):
-        super()._check()
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel (={self.kernel}): a masked kernel has a centre, so its side must be odd")
-        if self.name != "snail":
-            self._idle(SNAIL, f"with 'name: {self.name}'")
-
-
-class Prior(PriorModel):
-    """The prior that samples are drawn from, and others on the same codes; what these leave out is as in `prior`."""
-
-    compare: dict[Kind, PriorModel] = {}
+    compare: dict[Kind, "Prior"] = {}
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _inherit(cls, values):
         if not isinstance(values, dict) or not isinstance(others := values.get("compare") or {}, dict):
             return values
-        name = values.get("name", "pixelcnn")
-        if isinstance(name, str) and others.get(name) is not None:  # what else it may be, its own check names
-            raise ValueError(f"compare names {name!r}, which is the prior itself")
-        shared = {key: value for key, value in values.items() if key not in ("compare", *SNAIL.split())}
+        of_one = ("compare", "attention", "key_dim", "value_dim")
+        shared = {key: value for key, value in values.items() if key not in of_one}
         inherited = {kind: {**shared, **entry, "name": kind} if isinstance(entry, dict) else entry
                      for kind, entry in others.items() if entry is not None}  # fmt: skip
         return {**values, "compare": inherited}
 
-    def models(self) -> dict[str, PriorModel]:
-        """Every prior to be trained, `{name: PriorModel}`, the main one first."""
-        main = PriorModel(**{key: getattr(self, key) for key in PriorModel.model_fields})
-        return {main.name: main, **{kind: self.compare[kind] for kind in get_args(Kind) if kind in self.compare}}
+    def _rules(self):
+        yield self.kernel % 2 == 0, f"kernel (={self.kernel}): a masked kernel has a centre, so its side must be odd"
+        yield self.name in self.compare, f"compare names {self.name!r}, which is the prior itself"
+        yield any(other.compare for other in self.compare.values()), "compare must not stand in compare"
+
+    def models(self) -> dict[str, "Prior"]:
+        """Every prior to be trained, `{name: its settings}`, the main one first."""
+        others = {kind: self.compare[kind] for kind in get_args(Kind) if kind in self.compare}
+        return {self.name: self.model_copy(update={"compare": {}}), **others}
 
 
 class Evaluation(Section):
@@ -249,7 +218,7 @@ class Evaluation(Section):
     temperature: Above = 1.0
     top_k: Positive | None = Field(None, description="draw only from so many likeliest codes; none: from all")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="from those that reach it together")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Count = 0
 
 
 class Recipe(Section):
@@ -264,42 +233,39 @@ class Recipe(Section):
     appendix: bool = Field(True, description="notebook 05, a closer look")
     devices: Positive = Field(1, description="devices that share each training batch (JAX)")
 
-    def _check(self):
-        size, channels, vqvae = self.data.size, self.data.channels, self.vqvae
+    def _rules(self):
+        size, channels, vqvae, devices = self.data.size, self.data.channels, self.vqvae, self.devices
         for name, part in {"vqvae": vqvae, **(self.prior.models() if self.prior else {})}.items():
-            if part.batch % self.devices:
-                raise ValueError(f"the batch of {name} (={part.batch}) must be divisible by devices (={self.devices})")
-        if size % vqvae.factor:
-            raise ValueError(f"data.size (={size}) must be divisible by the encoder's total stride (={vqvae.factor})")
+            yield part.batch % devices, f"the batch of {name} (={part.batch}) must be divisible by devices (={devices})"
+        stride = vqvae.factor
+        yield size % stride, f"data.size (={size}) must be divisible by the encoder's total stride (={stride})"
+        wrong = {"encoder": ("transpose", "subpixel"), "decoder": ("conv",)}
         for name, width in {"encoder": channels, "decoder": vqvae.code_dim}.items():
             for block in getattr(vqvae, name):
-                if block.layer == "residual" and block.filters != width:
-                    has = f"vqvae.{name} has {block.filters} filters, and is given {width}"
-                    raise ValueError(f"a residual block keeps its channels: one in {has}")
+                rule = f"{block.layer!r} with a stride has no place in vqvae.{name}: it changes the grid the wrong way"
+                yield block.stride > 1 and block.layer in wrong[name], rule
+                rule = f"residual blocks keep channels: vqvae.{name} has {block.filters} filters, and is given {width}"
+                yield block.layer == "residual" and block.filters != width, rule
                 width = block.filters
-        if vqvae.output == "block" and (not vqvae.decoder or width != channels):
-            raise ValueError(f"with 'output: block' vqvae.decoder's last filters must be data.channels (={channels})")
+        rule = f"with 'output: block' vqvae.decoder's last filters must be data.channels (={channels})"
+        yield vqvae.output == "block" and (not vqvae.decoder or width != channels), rule
 
     @property
     def sha256(self) -> str:
         """Of all settings that are not at their default, so that a key the library learns changes no old recipe's."""
         return digest(self.model_dump(mode="json", exclude_defaults=True))
 
-    def section(self, name: str, **options: Any) -> Any:
-        """All settings of one section as plain values."""
-        value = getattr(self, name)
-        return value.model_dump(mode="json", **options) if isinstance(value, Section) else value
-
     def chosen(self, name: str) -> Any:
-        """Those that are not at their default, to be hashed: new keys of the library change no old recipe."""
-        return self.section(name, exclude_defaults=True)
+        """The settings of a section that are not at their default, to be hashed as `sha256`."""
+        value = getattr(self, name)
+        return value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, Section) else value
 
     def settings(self) -> list[tuple[str, Any]]:
         """`(key, value)` of every setting in dotted form, blocks in one line each."""
-        return _flat(self.model_dump(mode="json"), "")
+        return _flat(self.model_dump(mode="json"))
 
 
-def _flat(value, key):
+def _flat(value, key=""):
     if isinstance(value, dict) and "layer" not in value:
         return [row for name, inner in value.items() for row in _flat(inner, f"{key}.{name}".lstrip("."))]
     if isinstance(value, list):
@@ -312,8 +278,7 @@ def _flat(value, key):
 def load(path: str | Path, overrides: str = "") -> Recipe:
     """The recipe in the file `path`, changed by `overrides` such as `"vqvae.epochs=2 prior.epochs=2"`.
 
-    Raises:
-        UserError: the file is missing or no YAML, a key is unknown, or a value is impossible.
+    A `UserError` says where the file is missing or no YAML, a key unknown, or a value impossible.
     """
     values = read_yaml(path)
     if not isinstance(values, dict):
@@ -331,13 +296,12 @@ def _override(values, item):
     if not key or not text:
         raise UserError(f"The override {shown} must have the form section.key=value, such as vqvae.epochs=2.")
     *parents, last = key.split(".")
-    for parent in parents:
-        values[parent] = {} if values.get(parent) is None else values[parent]
-        values = values[parent]
-        if not isinstance(values, dict):
-            raise UserError(f"The override {shown} goes too deep: {parent!r} is a value, not a section.")
     try:
+        for parent in parents:
+            values[parent] = values = {} if values.get(parent) is None else values[parent]
         values[last] = yaml.load(text, Loader)
+    except (AttributeError, TypeError):
+        raise UserError(f"The override {shown} goes too deep: it names a part of a value, not of a section.") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"The value of the override {shown} is not valid YAML.") from None
 

@@ -35,6 +35,6 @@ def vqvae_from(settings, image_shape, variance, dtype="float32"):
 
 def prior_from(settings, grid, num_codes, labels=(), slices=0, dtype="float32"):
     """The prior of one of the `recipe.prior.models()`, a section or a dict, on a `grid` of codes; see `Prior`."""
-    settings = _checked(settings, recipe.PriorModel)
+    settings = _checked(settings, recipe.Prior)
     options = _options(settings, (*SHARED, *OWN.get(settings.name, ())))
     return KINDS[settings.name](grid, num_codes, labels=labels, slices=slices, dtype=dtype, **options)

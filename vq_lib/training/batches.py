@@ -12,27 +12,20 @@ from vq_lib.training.identity import describe
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches of the rows of arrays that may be memory-mapped.
-
-    The order of an epoch depends on (seed, epoch) alone, so that a resumed training sees what an undisturbed one
-    would have.
+    """Shuffled batches of the rows of arrays that may be memory-mapped, in an order that (seed, epoch) alone decide.
 
     Example: `Batches((codes, condition), slices.where("train"), batch=32, seed=0, targets=codes)`
 
     Args:
-        inputs: an array, or a tuple of arrays; a batch is `inputs[rows]`.
-        rows: indices to draw from.
-        batch: rows a batch; the last one may be smaller.
-        seed: seed of the order; None keeps the rows' own.
-        targets: array beside `inputs`, or None where the model needs none.
+        inputs, targets: an array, or for inputs a tuple of arrays; a batch is `inputs[rows]`, beside `targets[rows]`.
+        seed: None keeps the rows' own order.
         change: `change(batch, rng)` alters a batch of inputs at random, or None; rng depends on (seed, epoch, batch).
         devices: the last batch is cut to a multiple of it, since JAX shares batches evenly only.
     """
 
     def __init__(self, inputs, rows, batch, seed=None, targets=None, change=None, devices=1):
-        # tf.data's tuning sleeps 10 ms, 20, 40 … up to a minute, and an iterator that ends meanwhile often waits until
-        # it wakes (TensorFlow 2.21): up to as long again as it has run. Keras's own threads do without it. Elsewhere
-        # they would hand out the batches of Keras's first look at the data once more.
+        # tf.data's tuning sleeps up to a minute, and an iterator that ends meanwhile waits until it wakes (TensorFlow
+        # 2.21); Keras's own threads do without it. Elsewhere they would hand out the first batches once more.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1, max_queue_size=2)
         self.inputs, self.targets, self.rows, self.batch, self.seed = inputs, targets, np.asarray(rows), batch, seed
         self.change, self.devices, self.count = change, devices, len(self.rows) // devices * devices
@@ -53,8 +46,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         last = min((index + 1) * self.batch, self.count)
         chosen = np.sort(self.order[index * self.batch : last])  # sorted: faster from a disk
-        inputs = self.inputs
-        x = tuple(array[chosen] for array in inputs) if isinstance(inputs, tuple) else inputs[chosen]
+        x = tuple(a[chosen] for a in self.inputs) if isinstance(self.inputs, tuple) else self.inputs[chosen]
         if self.change is not None:
             x = self.change(x, np.random.default_rng([self.seed or 0, self.epoch, index]))
         return (x,) if self.targets is None else (x, self.targets[chosen])
@@ -76,14 +68,8 @@ class Batches(keras.utils.PyDataset):
 
     @functools.cached_property
     def variance(self):
-        """Variance of the rows' grey levels, in [0, 1] intensities, exactly; for inputs that are uint8 images.
-
-        Raises:
-            UserError: all their pixels are alike, so that there is nothing to learn.
-        """
-        counts = np.zeros(256, np.int64)
-        for part in self._parts(self.inputs):
-            counts += np.bincount(part.ravel(), minlength=256)
+        """Exact variance of intensities in [0, 1], of uint8 images; `UserError` where all their pixels are alike."""
+        counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in self._parts(self.inputs)], axis=0)
         if np.count_nonzero(counts) == 1:
             raise UserError(f"every pixel of the training images has the grey level {counts.argmax()}: look at them.")
         levels = np.arange(256) / 255

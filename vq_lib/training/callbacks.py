@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from keras.ops import convert_to_numpy
 from scipy.cluster.vq import kmeans2
 
 from vq_lib.scores import codes as code_scores
@@ -9,38 +10,33 @@ from vq_lib.scores import images as image_scores
 
 
 class _OfTheCodebook(keras.callbacks.Callback):
-    """What both callbacks of a codebook need: encoder outputs of training images, drawn by (seed, epoch, batch).
-
-    They run on the host, so that the quantiser stays a pure function, and do nothing where it has no codebook.
-    """
+    """Looks at encoder outputs of training images, on the host, so that the quantiser stays a pure function."""
 
     def __init__(self, batches, sample=64):
         super().__init__()
         self.batches, self.sample = batches, sample
 
-    def vectors(self, rng):
-        """Encoder outputs of some training images, (n, D), those that are finite, as the codebook compares them."""
+    def drawn(self, epoch, batch):
+        """The random numbers of this moment, and finite encoder outputs (n, D), as the codebook compares them."""
+        rng = np.random.default_rng([self.batches.seed or 0, epoch, batch])
         rows = np.sort(rng.choice(self.batches.rows, min(self.sample, len(self.batches.rows)), replace=False))
         vectors = self.model.encoder.predict_on_batch(np.asarray(self.batches.inputs[rows]))
         vectors = np.asarray(vectors, np.float32).reshape(-1, self.model.quantizer.embedding_dim)
-        vectors = keras.ops.convert_to_numpy(self.model.quantizer.scaled(vectors))
-        return vectors[np.isfinite(vectors).all(axis=1)]
+        vectors = convert_to_numpy(self.model.quantizer.scaled(vectors))
+        return rng, vectors[np.isfinite(vectors).all(axis=1)]
 
 
 class KMeansStart(_OfTheCodebook):
     """Starts the codebook by k-means on encoder outputs (Łańcucki et al. 2020, arXiv 2005.08520, section 3).
 
-    Args:
-        batches: the training's `Batches`, of uint8 images; its seed decides what is drawn.
-        sample: how many images to encode.
+    `batches` are the training's `Batches` of uint8 images, whose seed decides which `sample` of them is encoded.
     """
 
     def on_epoch_begin(self, epoch, logs=None):
         quantizer = self.model.quantizer
         if epoch or not hasattr(quantizer, "replace"):
             return
-        size, rng = quantizer.num_embeddings, np.random.default_rng([self.batches.seed or 0, 0, 0])
-        vectors = self.vectors(rng)
+        size, (rng, vectors) = quantizer.num_embeddings, self.drawn(0, 0)
         if not len(vectors):
             return
         # Black background gives one and the same vector by the thousand; k-means would spend many codes on it.
@@ -53,16 +49,10 @@ class KMeansStart(_OfTheCodebook):
 
 
 class RestartDeadCodes(_OfTheCodebook):
-    """Restarts dead codes: those whose running count is below `threshold` times an even share.
+    """Restarts dead codes: those whose running count is below `threshold` times an even share, `every` so many batches.
 
-    Each is put where the encoder's outputs lie farthest from the codebook's reach: at an output drawn with a
-    probability proportional to its squared distance from its nearest code (as k-means++ does). Re-initialisation:
-    Łańcucki et al. 2020, arXiv 2005.08520, section 3.
-
-    Args:
-        batches, sample: see `KMeansStart`.
-        threshold: see above; None never restarts.
-        every: batches between restarts, counted from the first epoch on.
+    Each is put at an encoder output drawn with a probability proportional to its squared distance from its nearest code
+    (as k-means++ does; Łańcucki et al. 2020, arXiv 2005.08520, section 3). A `threshold` of None never restarts.
     """
 
     def __init__(self, batches, threshold=0.1, sample=64, every=50):
@@ -73,26 +63,23 @@ class RestartDeadCodes(_OfTheCodebook):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        due = (self.epoch * self.params["steps"] + batch + 1) % self.every == 0
-        if self.threshold is None or not due or not hasattr(self.model.quantizer, "replace"):
+        quantizer, due = self.model.quantizer, (self.epoch * self.params["steps"] + batch + 1) % self.every == 0
+        if self.threshold is None or not due or not hasattr(quantizer, "replace"):
             return
-        quantizer, rng = self.model.quantizer, np.random.default_rng([self.batches.seed or 0, self.epoch, batch + 1])
-        counts = keras.ops.convert_to_numpy(quantizer.counts)
+        counts = convert_to_numpy(quantizer.counts)
         dead = np.flatnonzero(counts < self.threshold * counts.mean())
-        vectors = self.vectors(rng) if dead.size else ()
+        if not dead.size:
+            return
+        rng, vectors = self.drawn(self.epoch, batch + 1)
         if len(vectors):  # none are finite where a training has run away: `Resume` stops it
-            nearest = keras.ops.convert_to_numpy(quantizer.decode(quantizer.encode(vectors)))
+            nearest = convert_to_numpy(quantizer.decode(quantizer.encode(vectors)))
             far = np.square(vectors - nearest, dtype=np.float64).sum(axis=1) + 1e-12
             picked = rng.choice(len(vectors), min(dead.size, len(vectors)), replace=False, p=far / far.sum())
             quantizer.replace(dead[: picked.size], vectors[picked], count=float(counts.mean()))
 
 
 class Scores(keras.callbacks.Callback):
-    """Adds SSIM, foreground SSIM, perplexity and usage of the codebook to each epoch's logs, as `val_…`.
-
-    Args:
-        images: uint8, (N, H, W, C). rows: those of the validation people.
-    """
+    """Adds SSIM, foreground SSIM, perplexity and usage of the codebook on uint8 `images[rows]` to each epoch's logs."""
 
     def __init__(self, images, rows):
         super().__init__()

@@ -1,5 +1,6 @@
 """The device that Keras computes on: its name, whether it repeats itself, and whether bfloat16 is faster there."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -7,24 +8,24 @@ import keras
 
 
 def _gpu():
-    """Name and major compute capability (0: unknown) of the GPU that Keras computes on; None on a processor."""
+    """Name and compute capability ("" where unknown) of the GPU that Keras computes on; None on a processor."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 
         gpus = tensorflow.config.list_physical_devices("GPU")
         details = tensorflow.config.experimental.get_device_details(gpus[0]) if gpus else {}
-        return (details.get("device_name", "GPU"), details.get("compute_capability", (0,))[0]) if gpus else None
+        return (details.get("device_name", "GPU"), details.get("compute_capability", ("",))[0]) if gpus else None
     if keras.backend.backend() == "jax":
         import jax
 
         first = jax.devices()[0]
-        capability = str(getattr(first, "compute_capability", "")).split(".")[0]  # "9.0"; "gfx90a" of another maker
-        return None if first.platform == "cpu" else (first.device_kind, int(capability) if capability.isdigit() else 0)
+        capability = str(getattr(first, "compute_capability", "")).split(".")[0]
+        return None if first.platform == "cpu" else (first.device_kind, capability)
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(), torch.cuda.get_device_capability()[0]
-    return ("Apple GPU (mps)", 0) if torch.backends.mps.is_available() else None
+    return ("Apple GPU (mps)", "") if torch.backends.mps.is_available() else None
 
 
 def device() -> str:
@@ -34,24 +35,17 @@ def device() -> str:
 
 
 def repeatable() -> bool:
-    """Whether equal seeds give equal weights and figures on this device, bit for bit.
-
-    A GPU adds up in whatever order its threads finish (scatter-adds of the codebook's statistics, some convolutions'
-    gradients), so that there a second run agrees to rounding at first, and in its scores later.
-    """
+    """Whether equal seeds give equal weights here, bit for bit: a GPU adds up in whatever order its threads finish."""
     return _gpu() is None
 
 
 def has_bfloat16() -> bool:
-    """Whether this device multiplies bfloat16 matrices faster than float32 ones.
-
-    An NVIDIA GPU of compute capability 8 or more does, and on TensorFlow a processor with AVX512_BF16 or AMX; on the
-    other backends a processor is taken to gain nothing.
+    """Whether bfloat16 is faster here than float32: on an NVIDIA GPU of compute capability 8 or more, with TensorFlow
+    also on a processor with AVX512_BF16 or AMX.
     """
     if gpu := _gpu():
-        return gpu[1] >= 8
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if keras.backend.backend() == "tensorflow" else ""
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return str(gpu[1]).isdigit() and int(gpu[1]) >= 8  # "9" of 9.0; "gfx90a" of another maker
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return keras.backend.backend() == "tensorflow" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return False

@@ -1,5 +1,7 @@
 """The files that a finished training leaves, and how the next notebook knows that they are those it needs."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 
@@ -25,63 +27,46 @@ def prior_identity(study, name, vqvae_key):
 
 def summary_of(folder):
     """The summary of the finished training in `folder`, or None where there is none, or no model beside it."""
-    try:
+    with contextlib.suppress(UserError):
         summary = files.read_json(folder / "summary.json", "a training")
-    except UserError:
-        return None
-    whole = isinstance(summary, dict) and {"key", "epochs"} <= summary.keys()
-    return summary if whole and (folder / "model.keras").exists() else None
+        if isinstance(summary, dict) and {"key", "epochs"} <= summary.keys() and (folder / "model.keras").exists():
+            return summary
+    return None
 
 
 def history(folder):
-    """The history of a training, a row an epoch, as a data frame.
-
-    Raises:
-        UserError: it is missing or broken.
-    """
-    try:
+    """The history of a training, a row an epoch, as a data frame; `UserError` where it is missing or broken."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
         frame = pd.read_csv(folder / "history.csv", dtype=float)
-        if not len(frame) or not frame["loss"].notna().all():
-            raise ValueError("no epoch")
-        return frame
-    except (OSError, ValueError, KeyError):
-        raise UserError(
-            f"{folder / 'history.csv'} is missing or broken: delete {folder} and run 'make report' again."
-        ) from None
+        if len(frame) and frame["loss"].notna().all():
+            return frame
+    raise UserError(f"{folder / 'history.csv'} is missing or broken: delete {folder} and run 'make report' again.")
 
 
 def write_arrays(folder, name, key, value):
     """Write `value`, an array or a dictionary of arrays, to `folder/<name>.npz`, with the key of what made it."""
     arrays = value if isinstance(value, dict) else {name: value}
-    with files.whole_file(folder / f"{name}.npz") as temporary:
-        np.savez_compressed(temporary, key=np.array(key), **arrays)
+    files.write_arrays(folder / f"{name}.npz", key=np.array(key), **arrays)
 
 
 def read_arrays(folder, name, key, made_by=NOTEBOOK_02):
-    """What `write_arrays` wrote.
-
-    Raises:
-        UserError: it is missing, broken, or was written with another key.
-    """
+    """What `write_arrays` wrote; `UserError` where it is missing, broken, or was written with another key."""
     path = folder / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        if str(arrays.pop("key")) != key:
-            raise ValueError("another key")
-    except Exception:  # NumPy and zipfile raise a dozen kinds for broken files
-        raise UserError(f"{path} is missing, broken or of another training: run {made_by} first.") from None
-    return arrays[name] if list(arrays) == [name] else arrays
+    with contextlib.suppress(UserError, KeyError):
+        arrays = files.read_arrays(path, made_by)
+        if str(arrays.pop("key")) == key:
+            return arrays[name] if list(arrays) == [name] else arrays
+    raise UserError(f"{path} is missing, broken or of another training: run {made_by} first.")
 
 
 def load_vqvae(study, slices):
     """What notebook 02 left: the model, the codes of all slices, int32 (N, h, w), and the summary.
 
-    Raises:
-        UserError: it is not there, broken, or of other settings or data; the sentence names the notebook to run.
+    A `UserError` names the notebook to run where it is not there, broken, or of other settings or data.
     """
-    folder, summary = study.vqvae, _finished(study.vqvae, vqvae_identity(study, slices), "VQ-VAE", NOTEBOOK_02)
-    model, codes = _load(folder, "VQ-VAE", NOTEBOOK_02), read_arrays(folder, "codes", summary["key"])
+    folder = study.vqvae
+    model, summary = _finished(folder, vqvae_identity(study, slices), "VQ-VAE", NOTEBOOK_02)
+    codes = read_arrays(folder, "codes", summary["key"])
     rows = np.unique(np.linspace(0, len(slices) - 1, 8).astype(int))
     fit = codes.shape == (len(slices), *model.grid) and np.issubdtype(codes.dtype, np.integer)
     # Another machine may round a near tie otherwise.
@@ -92,28 +77,20 @@ def load_vqvae(study, slices):
 
 
 def load_prior(study, vqvae_summary, name=None):
-    """What notebook 03 left of the prior `name` (None: the main one): the model, its code lengths and the summary.
-
-    Raises:
-        UserError: as `load_vqvae`.
-    """
+    """As `load_vqvae`, of notebook 03 and the prior `name` (None: the main one): model, code lengths and summary."""
     name = name or study.recipe.prior.name
     folder, wanted = study.prior / name, prior_identity(study, name, vqvae_summary["key"])
-    summary = _finished(folder, wanted, "prior", NOTEBOOK_03)
-    model = _load(folder, "prior", NOTEBOOK_03)
+    model, summary = _finished(folder, wanted, "prior", NOTEBOOK_03)
     return model, read_arrays(folder, "lengths", summary["key"], NOTEBOOK_03), summary
 
 
 def _finished(folder, recipe, kind, made_by):
+    """The model in `folder` and its summary, if it is what the recipe asks for."""
     summary = summary_of(folder)
     if summary is None or summary.get("recipe") != recipe:
         held = "a model of other settings or data" if summary else f"no finished {kind}"
         raise UserError(f"{folder} holds {held}: run {made_by} first.")
-    return summary
-
-
-def _load(folder, kind, made_by):
     try:
-        return load(folder / "model.keras", kind)
+        return load(folder / "model.keras", kind), summary
     except UserError as error:
         raise UserError(f"{str(error).removesuffix('.')}; {made_by} makes one.") from None

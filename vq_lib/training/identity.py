@@ -9,20 +9,29 @@ import re
 import sys
 import sysconfig
 import types
+from typing import Any
 
 import numpy as np
 
-# What two builds of one model differ in: names that Keras numbers, and the precision, which is the device's.
-IGNORED = {"name", "dtype"}
+IGNORED = {"name", "dtype"}  # of two builds of one model: Keras numbers names, and the precision is the device's
 OF_THE_INTERPRETER = {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"}
+PARTS: dict[Any, Any] = {  # what decides how an object of these types behaves
+    (set, frozenset): lambda value: sorted(value, key=repr),
+    (np.ndarray, np.generic): lambda value: [
+        str(value.dtype), value.shape, hashlib.sha256(np.asarray(value).tobytes()).hexdigest()],
+    functools.partial: lambda value: [value.func, value.args, value.keywords],
+    (staticmethod, classmethod, types.MethodType): lambda value: value.__func__,
+    property: lambda value: [value.fget, value.fset],
+    types.CodeType: lambda value: [value.co_code.hex(), value.co_names, value.co_consts],
+    (bytes, complex, range, slice, type(...)): repr,
+}  # fmt: skip
 
 
 def describe(value):
     """`value` as plain values: equal for what trains alike, different where settings or code are.
 
-    Keras's objects are class and configuration, without the names that Keras numbers and without the precision, so that
-    a training may go on on another device. Functions and classes of a library are their names; those of a notebook are
-    their bytecode, with that of what they call and the values that they refer to.
+    Keras's objects are class and configuration. Functions and classes of a library are their names; those of a notebook
+    are their bytecode, with that of what they call and the values that they refer to.
     """
     seen: dict[int, tuple] = {}  # with the object itself: a number of a dead one may come again
 
@@ -30,7 +39,7 @@ def describe(value):
         if id(value) in seen:
             return f"again {seen[id(value)][0]}"
         seen[id(value)] = len(seen), value
-        return _parts(value)
+        return next((part for kinds, part in PARTS.items() if isinstance(value, kinds)), _whole)(value)
 
     text = json.dumps(value, default=plain, skipkeys=True, check_circular=False)
     for number, name in enumerate(dict.fromkeys(re.findall(r'"name": ("[^"]*")', text))):
@@ -38,22 +47,8 @@ def describe(value):
     return json.loads(text, object_hook=lambda part: {key: part[key] for key in part if key not in IGNORED})
 
 
-def _parts(value):
-    """What decides how an object behaves that is no plain value itself."""
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    if isinstance(value, np.ndarray | np.generic):
-        return [str(value.dtype), value.shape, hashlib.sha256(np.asarray(value).tobytes()).hexdigest()]
-    if isinstance(value, functools.partial):
-        return [value.func, value.args, value.keywords]
-    if isinstance(value, staticmethod | classmethod | types.MethodType):
-        return value.__func__
-    if isinstance(value, property):
-        return [value.fget, value.fset]
-    if isinstance(value, types.CodeType):
-        return [value.co_code.hex(), value.co_names, value.co_consts]
-    if isinstance(value, bytes | complex | range | slice | type(...)):
-        return repr(value)
+def _whole(value):
+    """A function, a class, a module, or an object by its class and settings."""
     value = inspect.unwrap(value) if callable(value) else value
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if isinstance(value, types.FunctionType) and not _is_of_a_library(module):

@@ -11,8 +11,6 @@ def optimizer(settings, steps):
     """Adam with the rate, schedule, warm-up and clipping of a recipe section, for `steps` batches an epoch.
 
     A warm-up takes half of all batches at most: with few slices a longer one would end before it reached the rate.
-
-    Example: `vqvae.compile(optimizer(study.recipe.vqvae, len(batches)))`
     """
     rate, total = settings.learning_rate, settings.epochs * steps
     warmup = min(settings.warmup, total // 2)
@@ -25,9 +23,8 @@ def optimizer(settings, steps):
 
 def policy(precision: str) -> str:
     """The Keras dtype policy for a recipe's `precision`: "auto", "float32" or "bfloat16"."""
-    if precision == "auto":
-        precision = "bfloat16" if has_bfloat16() else "float32"
-    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    faster = precision == "bfloat16" or precision == "auto" and has_bfloat16()
+    return "mixed_bfloat16" if faster else "float32"
 
 
 class Replicas(keras.distribution.DataParallel):
@@ -40,14 +37,10 @@ class Replicas(keras.distribution.DataParallel):
 
 
 def use_devices(count: int) -> None:
-    """Build and train on so many devices from here on (the recipe's `devices`); 1 ends it.
+    """Build and train on so many devices from here on (the recipe's `devices`); 1 ends it. Call it before building.
 
-    The weights are on each of them and a batch is shared among them; losses, running statistics and gradients are those
-    of the whole batch, as on one device, to rounding. Call it before the model is built; `Resume` repeats it for
-    batches of several devices, and ends it when the training is finished.
-
-    Raises:
-        UserError: the backend is not JAX, or JAX has fewer devices.
+    Each has the weights and a share of each batch; losses, statistics and gradients are those of the whole batch, to
+    rounding. `UserError` where the backend is not JAX, or JAX has fewer devices.
     """
     if count == 1:
         keras.distribution.set_distribution(None)

@@ -1,7 +1,6 @@
 """Training that can be stopped at any moment: one checkpoint of everything, and the files of a finished training."""
 
 import contextlib
-import datetime
 import json
 import math
 import random
@@ -15,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from keras.ops import convert_to_numpy
 from keras.src.utils.rng_utils import get_random_seed
 
 from vq_lib import files
@@ -25,39 +25,28 @@ from vq_lib.training.identity import describe
 from vq_lib.training.optimizer import use_devices
 
 FORMAT = 2  # raised when a change of the code makes what an earlier version trained unusable
-BY_CALLBACK = "by a callback"
+TIME = "%Y-%m-%d %H:%M UTC"
 
-_held: dict[Path, contextlib.ExitStack] = {}  # the locks of this process, so that a cell can be run again
+_held: dict[Path, contextlib.AbstractContextManager] = {}  # this process's locks, so that a cell can be run again
 _fresh: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # {model: {folder: {id: (variable, first value)}}}
 
 
 class Resume(keras.callbacks.Callback):
     """Makes one `fit` serve training, resuming after a kill and, where all epochs are done, loading.
 
-    Example:
-
         resume = Resume(study.vqvae, batches, minutes=settings.minutes, patience=settings.patience)
         vqvae.fit(batches, validation_data=held_out, epochs=settings.epochs, initial_epoch=resume.restore(vqvae),
-                  verbose=2, callbacks=[Scores(slices.images, rows), resume])
+                  callbacks=[Scores(slices.images, rows), resume])
         vqvae, arrays = resume.finish(vqvae, codes=lambda model: model.encode(slices.images))
 
-    After each epoch `folder/checkpoint/` is replaced as a whole: all variables of model and optimiser, the best weights
-    so far and the history. Killed and run again, the training ends with the weights and the history of an undisturbed
-    one. It belongs to a key: the model's class and configuration, optimiser, loss, batches, the seed given to
-    `keras.utils.set_random_seed`, `recipe` and `inputs`; functions and classes of a notebook count with their code (see
-    `identity.describe`). What was done under another key is never gone on with: a line says what will be replaced, and
-    a finished model stays until the new one is finished. More epochs, `minutes` or `patience` than before go on.
-
-    Logs and `history.csv` get each epoch's `learning_rate` (at its end) and `seconds` (since the start), and what the
-    callbacks add that stand before this one. `fit` ends with the weights of the best epoch on the validation people.
-
-    Args:
-        folder: where everything is kept. batches: the training's `Batches`.
-        minutes: stop after a whole epoch when the next would end beyond; None: no budget.
-        patience: stop after so many epochs without a better validation loss; None: never.
-        recipe: what the recipe asks for, hashed: `vqvae_identity(…)` or `prior_identity(…)`, by which the next
-            notebooks know the model. commit: for the summary.
-        inputs: what else the training depends on: other callbacks, numbers, functions.
+    `folder/checkpoint/` is replaced as a whole after each epoch; killed and run again, the training ends with the
+    weights and history of an undisturbed one. It belongs to a key: model, optimiser, loss, batches, the seed given to
+    `keras.utils.set_random_seed`, `recipe` (`vqvae_identity` or `prior_identity`) and `inputs`, whatever else it
+    depends on; functions and classes of a notebook count with their code. Under another key it begins anew, a line says
+    what will be replaced, and a finished model stays until the new one is finished. More epochs, `minutes` or
+    `patience` than before go on: it stops where the next epoch would end beyond `minutes`, or after `patience` epochs
+    without a better validation loss. `fit` ends with the best weights on the validation people. The history has each
+    epoch's logs, with those of callbacks before this one, its last `learning_rate`, and `seconds` since the start.
     """
 
     def __init__(self, folder, batches, minutes=None, patience=None, recipe=None, commit=None, inputs=()):
@@ -69,14 +58,11 @@ class Resume(keras.callbacks.Callback):
     def restore(self, model):
         """Put the last checkpoint of this very training into the compiled `model`; returns the epoch to begin with.
 
-        The folder is locked from here on until `finish`.
-
-        Raises:
-            UserError: another process trains there.
+        The folder is locked until `finish`; `UserError` where another process trains there.
         """
         self._unlock()
         busy = f"{self.folder} is being trained by another process: wait for it, or stop it."
-        _held.setdefault(self.folder, contextlib.ExitStack()).enter_context(files.lock(self.folder / ".lock", busy))
+        _held[self.folder] = files.lock(self.folder / ".lock", busy)
         if self.batches.devices > 1:
             use_devices(self.batches.devices)
         if not model.built:
@@ -84,12 +70,12 @@ class Resume(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         fresh = _fresh.setdefault(model, {}).setdefault(self.folder, {})
         for variable in _variables(model):
-            fresh.setdefault(id(variable), (variable, keras.ops.convert_to_numpy(variable)))
+            fresh.setdefault(id(variable), (variable, convert_to_numpy(variable)))
         shapes = [list(weight.shape) for weight in model.weights]
         self.key = files.digest([FORMAT, self.batches.key, get_random_seed(), self.recipe, shapes,
                                  describe([model, model.optimizer, model.loss, self.inputs])])  # fmt: skip
         self.state: dict[str, Any] = {"key": self.key, "planned": 0, "stopped": "", "history": []}
-        self.best: list | None = None
+        self.best: list[np.ndarray] = []
         files.put_back(self.checkpoint, alone=True)
         if not self._read(model):
             for variable in _variables(model):  # a cell that was stopped may have left them half trained
@@ -103,37 +89,35 @@ class Resume(keras.callbacks.Callback):
     def _read(self, model):
         """Whether there is a whole checkpoint of this training; model, state and best weights are then its."""
         try:
-            state = json.loads((self.checkpoint / "state.json").read_text(encoding="utf-8"))
+            state = files.read_json(self.checkpoint / "state.json", "a training")
             rows = state["history"]
             if state["key"] != self.key or any(self._reason(rows[:count]) for count in range(1, len(rows))):
                 return False  # another training, or one that went further than patience and budget now allow
-            best, variables = (_load(self.checkpoint / f"{name}.npz") for name in ("best", "variables"))
-            _assign(model.weights, best)
-            _assign(_variables(model), variables)
-        except Exception:  # NumPy, zipfile and json raise a dozen kinds for broken files: then there is no checkpoint
+            paths = (self.checkpoint / f"{name}.npz" for name in ("best", "variables"))
+            best, variables = (list(files.read_arrays(path, "a training").values()) for path in paths)
+            for variable, array in zip(_variables(model), variables, strict=True):
+                variable.assign(array)
+        except Exception:  # something in it is broken: then there is no checkpoint
             return False
-        if state["stopped"] != BY_CALLBACK:
-            state["stopped"] = self._reason(rows)
         self.state, self.best = state, best
+        if state["stopped"] != "by a callback":
+            state["stopped"] = self._reason(rows)
         return True
 
     def _announce(self):
         """Say which model, or which unfinished training, is going to be replaced."""
-        try:
+        with contextlib.suppress(Exception):  # there is nothing, or nothing that can be read
             if summary := summary_of(self.folder):
                 done, when, after = summary["epochs"]["done"], summary["made"]["date"], "this training is finished"
             else:
-                state = json.loads((self.checkpoint / "state.json").read_text(encoding="utf-8"))
+                state = files.read_json(self.checkpoint / "state.json", "a training")
                 done, when, after = len(state["history"]), state["date"], "its first epoch"
-        except Exception:  # there is nothing, or nothing that can be read
-            return
-        print(f"{self.folder} holds another model of {done} epochs, of {when}: it is replaced after {after}.")
+            print(f"{self.folder} holds another model of {done} epochs, of {when}: it is replaced after {after}.")
 
     def _reason(self, rows):
         """Why a training with this history is over, by patience or budget; "" where it is not."""
-        losses = [row.get("val_loss", row["loss"]) for row in rows]
         last = rows[-1]["seconds"] - (rows[-2]["seconds"] if len(rows) > 1 else 0)
-        if self.patience and len(rows) - 1 - np.argmin(losses) >= self.patience:
+        if self.patience and len(rows) - 1 - _best(rows) >= self.patience:
             return f"no better val_loss for {self.patience} epochs"
         if self.minutes and rows[-1]["seconds"] + last > 60 * self.minutes:
             return f"the budget of {self.minutes:g} minutes"
@@ -158,7 +142,7 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         rows = self.state["history"]
         seconds = time.monotonic() - self._began + (rows[-1]["seconds"] if rows else 0)
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs["learning_rate"] = float(convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch + 1, "seconds": round(seconds, 3), **{name: float(value) for name, value in logs.items()}}
         for name in ("loss", "val_loss"):
             if not math.isfinite(row.get(name, 0.0)):
@@ -167,54 +151,49 @@ class Resume(keras.callbacks.Callback):
                 raise UserError(f"{name} became {row[name]} in epoch {epoch + 1}: lower learning_rate. The weights of "
                                 "the best epoch before it, where there is one, are kept.")  # fmt: skip
         rows.append(row)
-        if np.argmin([row.get("val_loss", row["loss"]) for row in rows]) == epoch:
-            self.best = [np.array(keras.ops.convert_to_numpy(weight)) for weight in self.model.weights]
+        if _best(rows) == epoch:
+            self.best = [np.array(convert_to_numpy(weight)) for weight in self.model.weights]
         self.state["stopped"] = self._reason(rows)
         self.model.stop_training |= bool(self.state["stopped"])
+        self._keep()
+
+    def _keep(self):
         with files.whole_folder(self.checkpoint) as place:
-            np.savez(place / "variables.npz", *map(keras.ops.convert_to_numpy, _variables(self.model)))
-            np.savez(place / "best.npz", *(self.best or ()))
-            pd.DataFrame(rows).to_csv(place / "history.csv", index=False)
-            (place / "state.json").write_text(json.dumps({**self.state, "date": _now()}), encoding="utf-8")
+            np.savez(place / "variables.npz", *map(convert_to_numpy, _variables(self.model)))
+            np.savez(place / "best.npz", *self.best)
+            pd.DataFrame(self.state["history"]).to_csv(place / "history.csv", index=False)
+            state = {**self.state, "date": time.strftime(TIME, time.gmtime())}
+            (place / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
     def on_train_end(self, logs=None):
-        self._put_best()
         if not self.state["stopped"] and len(self.state["history"]) < self.params["epochs"]:
-            self.state["stopped"] = BY_CALLBACK
-            with files.whole_file(self.checkpoint / "state.json") as temporary:
-                temporary.write_text(json.dumps({**self.state, "date": _now()}), encoding="utf-8")
+            self.state["stopped"] = "by a callback"
+            self._keep()
+        self._put_best()
 
     def finish(self, model, **arrays):
         """Keep the trained `model` and arrays made with it, and give the lock and further devices back.
 
-        `model.keras` (float32, without optimiser), an `.npz` for each of `arrays`, `history.csv` and, last of all,
-        `summary.json` are each written whole; what was finished before under this key is read instead.
-
-        Args:
-            arrays: `name=make`, where `make(model)` gives an array, or a dictionary of arrays.
-
-        Returns:
-            The model as anybody later loads it, and `{name: what make gave}`.
+        `model.keras` (float32, without optimiser), an `.npz` for each of `arrays` (`name=make`, where `make(model)`
+        gives an array or a dictionary of them), `history.csv` and, last of all, `summary.json`; what was finished
+        before under this key is read instead. Returns the model as others will load it, and `{name: what make gave}`.
         """
-        path, rows = self.folder / "model.keras", self.state["history"]
+        path, rows, summary = self.folder / "model.keras", self.state["history"], summary_of(self.folder) or {}
+        epochs = {"done": len(rows), "planned": self.state["planned"]}
         if self.batches.devices > 1:
             use_devices(1)
-        epochs = {"done": len(rows), "planned": self.state["planned"]}
-        summary = summary_of(self.folder) or {}
         try:
-            again = (summary.get("key"), summary.get("epochs")) == (self.key, epochs) and zipfile.is_zipfile(path)
-            copy = None if again else _float32(model)
-            if copy is not None:
+            if (summary.get("key"), summary.get("epochs")) != (self.key, epochs) or not zipfile.is_zipfile(path):
                 for name in ("summary.json", *(f"{name}.npz" for name in arrays)):  # none may vouch for another model
                     (self.folder / name).unlink(missing_ok=True)
                 with files.whole_file(self.folder / "history.csv") as temporary:
                     pd.DataFrame(rows).to_csv(temporary, index=False)
                 with files.whole_file(path) as temporary:
-                    copy.save(temporary)
+                    _float32(model).save(temporary)
             try:
                 saved = load(path)
             except UserError:  # a class of a notebook that is no prior of ours: only Keras can load it
-                saved = copy or _float32(model)
+                saved = _float32(model)
             made = {}
             for name, make in arrays.items():
                 try:
@@ -229,7 +208,7 @@ class Resume(keras.callbacks.Callback):
                     "seconds": seconds, "precision": model.dtype_policy.name,
                     "images_per_second": round(len(self.batches.rows) * len(rows) / max(seconds, 1e-9), 1),
                     "parameters": getattr(model, "parameter_counts", None) or model.count_params(),
-                    "made": {"commit": self.commit, "date": _now()},
+                    "made": {"commit": self.commit, "date": time.strftime(TIME, time.gmtime())},
                 })  # fmt: skip
             return saved, made
         finally:
@@ -245,15 +224,16 @@ class Resume(keras.callbacks.Callback):
             torch.manual_seed(zlib.crc32(f"{self.key} {epoch}".encode()))
 
     def _put_best(self):
-        if self.best is not None:
-            _assign(self.model.weights, self.best)
+        if self.best:
+            self.model.set_weights(self.best)
 
     def _unlock(self):
-        _held.pop(self.folder, contextlib.ExitStack()).close()
+        with _held.pop(self.folder, contextlib.nullcontext()):
+            pass
 
 
-def _now():
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _best(rows):
+    return int(np.argmin([row.get("val_loss", row["loss"]) for row in rows]))
 
 
 def _variables(model):
@@ -268,15 +248,3 @@ def _float32(model):
         return as_float32(model)
     except (NotImplementedError, TypeError, ValueError):  # a class that cannot be built from its configuration
         return model
-
-
-def _load(path):
-    with np.load(path, allow_pickle=False) as file:
-        return [file[f"arr_{i}"] for i in range(len(file.files))]
-
-
-def _assign(variables, arrays):
-    if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
-        raise ValueError("the saved variables have other shapes")
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
