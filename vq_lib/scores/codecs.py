@@ -72,15 +72,15 @@ class Codecs:
 
     Args:
         images: uint8 (N, H, W, C).
-        slices: on how many at most; None: 200, and for AVIF, which is slow at its best, 16 at 128 pixels a side, 12
-            above and 24 below.
+        slices: on how many at most; None: 200, and for AVIF, which is slow at its best, 16 up to 128 pixels a side and
+            12 above.
         names: which codecs; None: those that are `available`.
     """
 
     def __init__(self, images, slices=None, names=None):
         self.images, self.pixels = images, images.shape[1] * images.shape[2]
         self.names = available() if names is None else names
-        slow = int(np.clip(2**18 // self.pixels, 12, 24))
+        slow = int(np.clip(2**18 // self.pixels, 12, 16))
         self.rows = {name: spread(np.arange(len(images)), slices or (slow if name == "avif" else 200))
                      for name in self.names}  # fmt: skip
         self.at = functools.cache(self._at)
@@ -94,10 +94,18 @@ class Codecs:
         return {**scores(images, np.stack(decoded)), "bits_per_pixel": np.array(sizes) * 8 / self.pixels,
                 "bits_per_pixel_payload": np.array(payloads) * 8 / self.pixels}  # fmt: skip
 
-    def curves(self):
-        """A frame with the means of each codec at each of `QUALITIES`: codec, quality, and the columns of `at_rate`."""
-        return pd.DataFrame([{"codec": name, "quality": quality, **means(self.at(name, quality))}
-                             for name in self.names for quality in QUALITIES])  # fmt: skip
+    def curves(self, reach=np.inf):
+        """A frame with the means of each codec at each of `QUALITIES`: codec, quality, and the columns of `at_rate`.
+
+        The first quality that spends more than `reach` bits per pixel is a codec's last.
+        """
+        rows = []
+        for name in self.names:
+            for quality in QUALITIES:
+                rows.append({"codec": name, "quality": quality, **means(self.at(name, quality))})
+                if rows[-1]["bits_per_pixel_payload"] > reach:
+                    break
+        return pd.DataFrame(rows)
 
     def at_rate(self, bits_per_pixel, own, people):
         """Every codec at exactly a rate, interpolated between the two qualities around it, and this model's lead on it.
@@ -120,10 +128,10 @@ class Codecs:
         def rate(quality):
             return self.at(name, quality)["bits_per_pixel_payload"].mean()
 
-        above = [quality for quality in QUALITIES if rate(quality) >= bits_per_pixel]
-        if not above or above[0] == QUALITIES[0]:
+        high = next((quality for quality in QUALITIES if rate(quality) >= bits_per_pixel), QUALITIES[0])
+        if high == QUALITIES[0]:
             return None
-        low, high = QUALITIES[QUALITIES.index(above[0]) - 1], above[0]
+        low = QUALITIES[QUALITIES.index(high) - 1]
         while high - low > 1:  # rates grow about exponentially
             place = np.log(bits_per_pixel / rate(low)) / np.log(rate(high) / rate(low))
             guess = int(np.clip(round(low + place * (high - low)), low + 1, high - 1))
