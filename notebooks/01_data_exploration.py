@@ -107,7 +107,8 @@ table(overview, "people", "People, slices, and people of each class.", {"median_
 checks = pd.DataFrame(datasets.findings(study))
 wrong = checks[(checks["count"] > 0) & (checks["kind"] != "note")]
 display(*map(warning, wrong["sentence"]))
-table(checks[["check", "kind", "count", "sentence"]], "checks", "What was looked for, and how often it was there.")
+checks = checks[["check", "kind", "count", "sentence"]].replace("", None).dropna(axis=1, how="all")
+table(checks, "checks", "What was looked for, and how often it was there.")
 
 # %% [markdown]
 # ## What they look like
@@ -159,8 +160,9 @@ for one, other in itertools.combinations(members, 2):
 
 # %%
 neighbours = pd.DataFrame(splits.neighbours(slices)).T.rename_axis("folds").reset_index()
+neighbours = neighbours.rename(columns={"same_label": "same class", "same_person": "same person"})
 table(neighbours, "neighbours", "The nearest slice of the other folds: how often of the same person, and class.",
-      {"same_label": "{:.0%}", "same_person": "{:.0%}", "correlation": "{:.3f}"})  # fmt: skip
+      {"same class": "{:.0%}", "same person": "{:.0%}", "correlation": "{:.3f}"})  # fmt: skip
 
 # %% [markdown]
 # ## Intensities
@@ -222,8 +224,9 @@ if settings := study.recipe.data.augment:
 # %%
 guesses = baselines.predictions(slices.images, slices.position, slices.where("train"), slices.where("test"))
 scores = pd.DataFrame({NAMES[name]: images.means(some) for name, some in guesses.items()}).T.rename_axis("guess")
+scores.columns = ["SSIM", "foreground SSIM", "PSNR"]
 table(scores, "guesses", "Scores on the test people without a model.",
-      {"ssim": "{:.3f}", "ssim_foreground": "{:.3f}", "psnr": "{:.1f}"})  # fmt: skip
+      {"SSIM": "{:.3f}", "foreground SSIM": "{:.3f}", "PSNR": "{:.1f}"})  # fmt: skip
 
 # %% [markdown]
 # **Next:** notebook 2 trains the VQ-VAE.

@@ -77,7 +77,7 @@ train, held_out = slices.where("train"), slices.where("validation")
 # %%
 encoder = [block.model_dump(exclude_defaults=True) for block in recipe.encoder]
 decoder = [block.model_dump(exclude_defaults=True) for block in recipe.decoder]
-display(encoder, decoder)
+display({"encoder": encoder, "decoder": decoder})
 
 # %% [markdown]
 # Between them, each vector is replaced by the nearest of $K$ **codebook** vectors $e_1, \dots, e_K$, and the decoder
@@ -205,7 +205,7 @@ show(draw.loss_terms(history), "vqvae-loss", "The loss, each of its terms, and t
 
 # %%
 epochs = "{done} of {planned} epochs".format(**summary["epochs"])
-print(f"Trained for {epochs} {summary['stopped']} in {summary['seconds'] / 60:.1f} minutes, {summary['precision']}.")
+print(f"{epochs} in {summary['seconds'] / 60:.1f} minutes, {summary['precision']}", summary["stopped"])
 show(draw.curves(history, recipe.codes), "vqvae-curves",
      "SSIM of the validation people's reconstructions, and how many codes they use, epoch by epoch.",
      alt=f"SSIM ends at {history.val_ssim.iloc[-1]:.3f}.")  # fmt: skip
@@ -222,8 +222,8 @@ show(draw.curves(history, recipe.codes), "vqvae-curves",
 # %%
 people, places = np.unique(slices.person[held_out]), np.unique(slices.position[held_out])
 chosen = []
-for number, place in enumerate(scores.spread(places, 6)):  # a person and a position a column, from the lowest up
-    theirs = held_out[slices.person[held_out] == people[number * len(people) // 6]]
+for number, place in enumerate(scores.spread(places, 8)):  # a person and a position a column, from the lowest up
+    theirs = held_out[slices.person[held_out] == people[number * len(people) // 8]]
     chosen.append(theirs[np.abs(slices.position[theirs] - place).argmin()])
 inputs = np.asarray(slices.images[chosen])
 

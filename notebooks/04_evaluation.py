@@ -120,10 +120,10 @@ for which, found in at_rate.items():
 rows["this VQ-VAE"] = {**own, "bits_per_pixel_payload": rate}
 keys = {"ssim": "SSIM", "ssim_foreground": "foreground SSIM", "psnr": "PSNR", "bits_per_pixel_payload": "bits/pixel"}
 few = ", ".join(f"{len(some)} ({named(name)})" for name, some in codecs.rows.items())
-forms = {name: lambda score: shown.interval(score, 3) for name in keys.values()}
+forms = dict.fromkeys(keys.values(), shown.interval) | {"PSNR": lambda score: shown.interval(score, 1)}
 shown.table(pd.DataFrame(rows).T[list(keys)].rename(columns=keys), "scores",
             f"Scores on {len(test):,} slices of {np.unique(people).size} test people; codecs on {few} of them.",
-            forms | {"PSNR": lambda score: shown.interval(score, 1)})  # fmt: skip
+            forms)  # fmt: skip
 
 # %% [markdown]
 # *What to look for.* The grey bars put the scores in their place. The first four transmit nothing, or no more than the
@@ -181,10 +181,10 @@ labels, by_label = np.where(slices.label[test] == "", "without a class", slices.
 for label in np.unique(labels):
     here = labels == label
     by_label[label] = images.summary({name: some[here] for name, some in scores.items()}, people[here])
-groups = pd.concat([by_tissue.drop(columns="above_worst"), pd.DataFrame(by_label).T])
+keys |= {"share": "share of the image", "absolute_error": "absolute error"}
+groups = pd.concat([by_tissue.drop(columns="above_worst"), pd.DataFrame(by_label).T]).rename(columns=keys)
 shown.table(groups, "groups", f"By tissue ({'grey levels' if masked is None else 'masks'}) and by class of the people.",
-            {"share": "{:.1%}", "absolute_error": "{:.3f}", "ssim": shown.interval, "ssim_foreground": shown.interval,
-             "psnr": lambda score: shown.interval(score, 1)})  # fmt: skip
+            forms | {"share of the image": "{:.1%}", "absolute error": "{:.3f}"})  # fmt: skip
 
 # %% [markdown]
 # *What to look for.* Errors that follow anatomy (an edge, a ventricle's horn) are structure that was lost; errors
@@ -193,11 +193,11 @@ shown.table(groups, "groups", f"By tissue ({'grey levels' if masked is None else
 # %%
 order = np.argsort(np.nan_to_num(scores["ssim_foreground"], nan=1.0), kind="stable")
 middle, last = len(order) // 2, len(order) - 1
-chosen = order[np.unique(np.clip([0, 1, middle - 1, middle, last - 1, last], 0, last))]
+chosen = order[np.unique(np.clip([0, 1, 2, middle - 1, middle, last - 2, last - 1, last], 0, last))]
 foreground = scores["ssim_foreground"][chosen]
 titles = [f"{name}\n{score:.3f}" for name, score in zip(slices.names(test[chosen]), foreground, strict=True)]
 show(panels.panels(inputs[chosen], outputs[chosen], titles), "extremes",
-     "The two worst, two median and two best test slices by foreground SSIM (above each: whose, and its score).",
+     "The three worst, two median and three best test slices by foreground SSIM (above each: whose, and its score).",
      alt=f"Foreground SSIM from {foreground[0]:.3f} to {foreground[-1]:.3f}.")  # fmt: skip
 
 # %% [markdown]
@@ -243,7 +243,7 @@ new = images.levels(vqvae.decode(grids))
 
 # %% tags=["prior"]
 across = generation.columns(new.shape[1])
-count = min(across * min(across, 3), len(new), len(test))
+count = min(across * min(across, 18 // across), len(new), len(test))
 real = inputs[rng.choice(len(test), count, replace=False)]
 show(generation.gallery({"Test people": real, "Generated": new[:count]}), "samples",
      f"Real slices of test people, and slices drawn from the model, unselected: the first {count} of {len(new)}.",

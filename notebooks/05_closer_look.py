@@ -332,7 +332,7 @@ parts = {"codes, by the prior": rate, "pixels, given the codes": rest, "together
 few = images.spread(np.arange(len(test)), 128)  # for the files, which are slow to write at their best
 files = lossless(inputs[few])
 saved = {name: interval((rate + rest)[few] - some, people[few]) for name, some in files.items()}
-rows = {name: [interval(some, people)] for name, some in parts.items()}
+rows = {name: [interval(some, people), None, ""] for name, some in parts.items()}
 for name, some in files.items():
     rows[f"{named(name)}, without loss"] = [some.mean(), saved[name], verdict(saved[name], "lower", "higher")]
 table = pd.DataFrame.from_dict(rows, "index", columns=["bits per pixel", "the bound less this", "the bound is"])

@@ -54,7 +54,7 @@ def split_sizes(table):
 def intensities(images, table):
     """Density of the pixels above zero over intensity, by split and by class; the zeros' share is in the legend."""
     levels = np.stack([np.bincount(one.ravel(), minlength=256).astype(np.int32) for one in images])
-    figure, both = new(WIDTH, 3.6, columns=2, sharey=True)
+    figure, both = new(WIDTH, 2.9, columns=2, sharey=True)
     groups = (("by split", table["split"], [COLOURS[split] for split in SPLITS]),
               ("by class", classes(table["label"]), CYCLE))  # fmt: skip
     for axes, (title, names, colours) in zip(both, groups, strict=True):
@@ -64,7 +64,7 @@ def intensities(images, table):
             density, zeros = 255 * counts[1:] / max(1, counts[1:].sum()), counts[0] / max(1, counts.sum())
             axes.plot(np.arange(1, 256) / 255, density, color=colour, lw=1.3, label=f"{name} ({zeros:.0%} zeros)")
         axes.set(title=title, xlabel="intensity")
-        legend_below(axes, 2)
+        legend_below(axes, 3)
     both[0].set(ylim=(0, None), ylabel="density of pixels above zero")
     return figure
 

@@ -48,7 +48,7 @@ def rate_distortion(codecs, rates, scores):
         rates: this model's bits per pixel, `{"fixed_length": …, "prior": …}`, one or both.
         scores: `{"ssim", "ssim_foreground"}`, this model's, the same at both rates.
     """
-    figure, both = new(WIDTH, 3.9, columns=2, sharex=True)
+    figure, both = new(WIDTH, 3.3, columns=2, sharex=True)
     reach = max(max(rates.values()) * 2.2, 0.9)
     for axes, (score, title) in zip(both, SCORES.items(), strict=True):
         for codec, curve in codecs.groupby("codec", sort=False):
@@ -75,7 +75,7 @@ def by_position(positions, scores, reference):
     Args:
         positions: (n,) int. scores, reference: `{"ssim", "ssim_foreground": (n,)}`, this model's and the mean image's.
     """
-    figure, both = new(WIDTH, 3.3, columns=2)
+    figure, both = new(WIDTH, 2.8, columns=2)
     for axes, (name, title) in zip(both, SCORES.items(), strict=True):
         own, base = (pd.Series(values[name]).groupby(positions) for values in (scores, reference))
         low, high, base = own.quantile(0.1), own.quantile(0.9), base.mean()

@@ -10,8 +10,8 @@ KINDS = {"training": ("training people", "train"), "real": ("test people", "test
 
 
 def columns(side):
-    """How many slices of this side fit beside each other without being shrunk: 3 to 6."""
-    return int(np.clip(880 // side, 3, 6))
+    """How many slices of this side fit beside each other without being shrunk: 3 to 9."""
+    return int(np.clip(880 // side, 3, 9))
 
 
 def gallery(blocks):
@@ -45,7 +45,7 @@ def nearest(samples, training, titles, marked):
 
 def two_sample(aucs):
     """The AUC of each comparison, `{name: {"mean", "low", "high"}}`, beside 0.5, where nothing tells two sets apart."""
-    figure, axes = new(8, 0.5 * len(aucs) + 0.9)
+    figure, axes = new(WIDTH, 0.36 * len(aucs) + 0.8)
     for row, auc in enumerate(aucs.values()):
         colour, (low, high) = COLOURS["baseline" if row else "model"], ends(auc)
         axes.plot([low, high], [row, row], color=colour, lw=3, solid_capstyle="butt", alpha=0.5)
@@ -65,7 +65,7 @@ def distributions(measures, limits=None):
         limits: `{what is measured: threshold}`; then shares go by their logarithm, since few lie below.
     """
     names = list(next(iter(measures.values())))
-    figure, panels = new(WIDTH, 2.9, columns=len(names), sharey=True, squeeze=False)
+    figure, panels = new(WIDTH, 2.6, columns=len(names), sharey=True, squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
         for kind, values in measures.items():
             label, colour = KINDS[kind]

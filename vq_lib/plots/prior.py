@@ -23,7 +23,7 @@ def fields(influences, cell):
         influences: `{prior or title: float (h, w)}`: see `influence`, or a masked kernel, 0 where it is masked.
         cell: its (row, column), framed in red; of a kernel, the middle.
     """
-    figure, panels = new(WIDTH / 3 * len(influences), 3.5, columns=len(influences), squeeze=False)
+    figure, panels = new(WIDTH / 3 * len(influences), 2.9, columns=len(influences), squeeze=False)
     for axes, (name, influence) in zip(panels[0], influences.items(), strict=True):
         (height, width), seen = influence.shape, influence != 0
         past = np.arange(influence.size).reshape(influence.shape) < cell[0] * width + cell[1]
@@ -58,7 +58,7 @@ def curves(histories, position_unigram):
 
     `histories`: `{prior: DataFrame}` with `epoch`, `loss` and `val_loss`, in nats per code; the baseline is in bits.
     """
-    figure, axes = new(8.5, 3)
+    figure, axes = new(8.5, 2.6)
     look = epochs(axes, max(np.max(history["epoch"]) for history in histories.values()))
     for name, history in histories.items():
         for column, style, what in (("loss", ":", "training"), ("val_loss", "-", "validation")):
@@ -108,7 +108,7 @@ def bits_by_cell(unigram, models):
     maps = {"position unigram": unigram.mean(axis=0), **{named(key): cost.mean(axis=0) for key, cost in models.items()}}
     gains = [maps["position unigram"] - cost for cost in maps.values()]
     top, reach = np.max([*maps.values()]), np.abs(gains).max() or 1
-    figure, panels = new(min(2.9 * len(maps) + 0.8, WIDTH), 4.6, 2, len(maps), squeeze=False)
+    figure, panels = new(WIDTH, 3.6, 2, len(maps), squeeze=False)
     for above, below, (name, cost), gain in zip(*panels, maps.items(), gains, strict=True):
         spent = image(above, cost, cmap="magma", vmax=top)
         saved = image(below, gain, cmap="PuOr", vmin=-reach, vmax=reach)

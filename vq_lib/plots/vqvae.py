@@ -8,7 +8,7 @@ from vq_lib.plots.style import COLOURS, WIDTH, epochs, legend_below, new, strips
 
 def _curves(history, panels):
     """A panel for each title of `panels`, `{title: {column: (label, colour, line style)}}`, over epochs."""
-    figure, row = new(WIDTH, 3.5, columns=len(panels), squeeze=False)
+    figure, row = new(WIDTH, 2.8, columns=len(panels), squeeze=False)
     figure.set_layout_engine("constrained", w_pad=0.1)
     number = np.asarray(history["epoch"])
     for axes, (title, lines) in zip(row[0], panels.items(), strict=True):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import io
+import itertools
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -95,16 +96,12 @@ class Codecs:
                 "bits_per_pixel_payload": np.array(payloads) * 8 / self.pixels}  # fmt: skip
 
     def curves(self, reach=np.inf):
-        """A frame with the means of each codec at each of `QUALITIES`: codec, quality, and the columns of `at_rate`.
-
-        The first quality that spends more than `reach` bits per pixel is a codec's last.
-        """
+        """The means of each codec at `QUALITIES`, a frame: codec, quality, and the columns of `at_rate`. The first that
+        spends more than `reach` bits per pixel is the last."""
         rows = []
-        for name in self.names:
-            for quality in QUALITIES:
+        for name, quality in itertools.product(self.names, QUALITIES):
+            if not rows or rows[-1]["codec"] != name or rows[-1]["bits_per_pixel_payload"] <= reach:
                 rows.append({"codec": name, "quality": quality, **means(self.at(name, quality))})
-                if rows[-1]["bits_per_pixel_payload"] > reach:
-                    break
         return pd.DataFrame(rows)
 
     def at_rate(self, bits_per_pixel, own, people):
