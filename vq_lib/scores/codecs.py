@@ -98,7 +98,7 @@ class Codecs:
     def curves(self, reach=np.inf):
         """The means of each codec at `QUALITIES`, a frame: codec, quality, and the columns of `at_rate`. The first that
         spends more than `reach` bits per pixel is the last."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name, quality in itertools.product(self.names, QUALITIES):
             if not rows or rows[-1]["codec"] != name or rows[-1]["bits_per_pixel_payload"] <= reach:
                 rows.append({"codec": name, "quality": quality, **means(self.at(name, quality))})
