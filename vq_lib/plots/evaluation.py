@@ -75,7 +75,7 @@ def by_position(positions, scores, reference):
     Args:
         positions: (n,) int. scores, reference: `{"ssim", "ssim_foreground": (n,)}`, this model's and the mean image's.
     """
-    figure, both = new(WIDTH, 2.8, columns=2)
+    figure, both = new(WIDTH, 3, columns=2)
     for axes, (name, title) in zip(both, SCORES.items(), strict=True):
         own, base = (pd.Series(values[name]).groupby(positions) for values in (scores, reference))
         low, high, base = own.quantile(0.1), own.quantile(0.9), base.mean()

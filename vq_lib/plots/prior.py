@@ -109,6 +109,7 @@ def bits_by_cell(unigram, models):
     gains = [maps["position unigram"] - cost for cost in maps.values()]
     top, reach = np.max([*maps.values()]), np.abs(gains).max() or 1
     figure, panels = new(WIDTH, 3.6, 2, len(maps), squeeze=False)
+    figure.set_layout_engine("compressed")  # the maps are square, and stand close
     for above, below, (name, cost), gain in zip(*panels, maps.items(), gains, strict=True):
         spent = image(above, cost, cmap="magma", vmax=top)
         saved = image(below, gain, cmap="PuOr", vmin=-reach, vmax=reach)
