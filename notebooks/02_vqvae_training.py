@@ -1,9 +1,13 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -36,11 +40,11 @@ overrides: str = ""  # changes to the recipe: section.key, an equals sign, the v
 import functools
 
 import numpy as np
-import pandas as pd
 
 keras = environment.start_keras()  # in silence: TensorFlow would fill a page with its remarks
 from vq_lib import data as datasets
 from vq_lib.data.augment import augment
+from vq_lib.layers.ssim import ssim_map
 from vq_lib.models.build import quantizer_from
 from vq_lib.models.vqvae import VQVAE
 from vq_lib.plots import architecture
@@ -73,7 +77,7 @@ train, held_out = slices.where("train"), slices.where("validation")
 # %%
 encoder = [block.model_dump(exclude_defaults=True) for block in recipe.encoder]
 decoder = [block.model_dump(exclude_defaults=True) for block in recipe.decoder]
-display(encoder, decoder)
+display({"encoder": encoder, "decoder": decoder})
 
 # %% [markdown]
 # Between them, each vector is replaced by the nearest of $K$ **codebook** vectors $e_1, \dots, e_K$, and the decoder
@@ -88,7 +92,8 @@ display(encoder, decoder)
 
 # %%
 quantizer = quantizer_from(recipe)
-print(type(quantizer).__name__, quantizer.get_config())
+settings = {key: value for key, value in quantizer.get_config().items() if key not in ("name", "trainable", "dtype")}
+print(type(quantizer).__name__, settings)
 
 # %% [markdown]
 # The images go in as grey levels from 0 to 255, and intensities in $[0, 1]$ come out: the normalisation is part of the
@@ -106,29 +111,17 @@ vqvae = VQVAE(
 )  # fmt: skip
 
 # %%
-layers = [
-    (part.name, layer.name, " × ".join(map(str, layer.output.shape[1:])), layer.count_params())
-    for part in (vqvae.encoder, vqvae.decoder)
-    for layer in part.layers
-]
-shown.table(
-    pd.DataFrame(layers, columns=["part", "layer", "output", "parameters"]),
-    "layers",
-    f"The layers of encoder and decoder; the codebook between them has {quantizer.count_params():,} numbers.",
-)
+vqvae.summary(print_fn=print, line_length=100, expand_nested=True)
 
 # %% [markdown]
 # *What to look for.* A box is a layer, as high as its grid is wide. Whatever is to be drawn has to pass through the
 # narrow grid in the middle: so many numbers from 0 to $K - 1$ and nothing else.
 
 # %%
-drawn = (architecture.layers(part) for part in (vqvae.encoder, vqvae.decoder))
-show(
-    architecture.diagram(slices.image_shape, next(drawn), vqvae.grid, recipe.codes, recipe.code_dim, next(drawn)),
-    "architecture",
-    "The model: what each layer gives, and the grid of codes that all passes through.",
-    alt="A row of boxes that shrink towards a grid of codes in the middle and grow again behind it.",
-)
+boxes = [architecture.layers(part) for part in (vqvae.encoder, vqvae.decoder)]
+drawn = architecture.diagram(slices.image_shape, boxes[0], vqvae.grid, recipe.codes, recipe.code_dim, boxes[1])
+show(drawn, "architecture", "The model: what each layer gives, and the grid of codes that all passes through.",
+     alt="Boxes that shrink towards a grid of codes in the middle and grow again behind it.")  # fmt: skip
 
 # %% [markdown]
 # ## The loss
@@ -151,6 +144,20 @@ show(
 
 # %%
 vqvae.compile(optimizer(recipe, steps=len(batches)))
+
+# %% [markdown]
+# Term by term, on a few slices and before any training, this is what the library sums up:
+
+# %%
+ops, some = keras.ops, np.asarray(slices.images[train[: recipe.batch]])
+x, drawn = some.astype("float32") / 255, vqvae(ops.convert_to_tensor(some))
+error = ops.mean((x - drawn) ** 2) / batches.variance
+if recipe.loss == "l1":
+    error = ops.mean(ops.abs(x - drawn)) / batches.variance**0.5
+structure = recipe.structure * (1 - ops.mean(ssim_map(x, drawn)))
+commitment = sum(vqvae.losses)  # that of the quantiser, which saw these slices last
+loss = vqvae.compute_loss(some, y_pred=drawn)
+np.testing.assert_allclose(float(loss), float(error + structure + commitment), rtol=1e-4)
 
 # %% [markdown]
 # ## Training
@@ -188,12 +195,8 @@ codes, history, summary = arrays["codes"], finished.history(study.vqvae), finish
 # was long enough.
 
 # %%
-show(
-    draw.loss_terms(history),
-    "vqvae-loss",
-    "The loss, each of its terms, and the learning rate, epoch by epoch.",
-    alt=f"Curves over {len(history)} epochs; the validation loss ends at {history.val_loss.iloc[-1]:.4f}.",
-)
+show(draw.loss_terms(history), "vqvae-loss", "The loss, each of its terms, and the learning rate, epoch by epoch.",
+     alt=f"The validation loss ends at {history.val_loss.iloc[-1]:.4f} after {len(history)} epochs.")  # fmt: skip
 
 # %% [markdown]
 # SSIM is taken on the validation people after each epoch. *Perplexity* is $\exp(-\sum_j p_j \log p_j)$ of the codes'
@@ -201,15 +204,11 @@ show(
 # and SSIM gets stuck with it.
 
 # %%
-last, epochs = history.iloc[-1], "{done} of {planned} epochs".format(**summary["epochs"])
-show(
-    draw.curves(history, recipe.codes),
-    "vqvae-curves",
-    "SSIM of the validation people's reconstructions, and how many codes they use, epoch by epoch. Trained for "
-    f"{epochs}{', ' * bool(summary['stopped']) + summary['stopped']}, in {summary['seconds'] / 60:.1f} minutes "
-    f"({summary['images_per_second']:.0f} images a second, {summary['precision']}).",
-    alt=f"SSIM ends at {last.val_ssim:.3f}, in the foreground at {last.val_ssim_foreground:.3f}.",
-)
+epochs = "{done} of {planned} epochs".format(**summary["epochs"])
+print(f"{epochs} in {summary['seconds'] / 60:.1f} minutes, {summary['precision']}", summary["stopped"])
+show(draw.curves(history, recipe.codes), "vqvae-curves",
+     "SSIM of the validation people's reconstructions, and how many codes they use, epoch by epoch.",
+     alt=f"SSIM ends at {history.val_ssim.iloc[-1]:.3f}.")  # fmt: skip
 
 # %% [markdown]
 # ## What it does to a slice
@@ -223,22 +222,23 @@ show(
 # %%
 people, places = np.unique(slices.person[held_out]), np.unique(slices.position[held_out])
 chosen = []
-for number, place in enumerate(scores.spread(places, 6)):  # a person and a position a column, from the lowest up
-    theirs = held_out[slices.person[held_out] == people[number * len(people) // 6]]
+for number, place in enumerate(scores.spread(places, 8)):  # a person and a position a column, from the lowest up
+    theirs = held_out[slices.person[held_out] == people[number * len(people) // 8]]
     chosen.append(theirs[np.abs(slices.position[theirs] - place).argmin()])
-inputs, outputs = slices.images[chosen], vqvae.decode(codes[chosen])
+inputs = np.asarray(slices.images[chosen])
 
 # %%
-plain, _ = scores.ssim(inputs, outputs)
+vectors = vqvae.encoder.predict_on_batch(inputs)  # z_e(x), one vector a cell
+numbers = ops.convert_to_numpy(vqvae.quantizer.encode(vectors))  # k, all that is kept of a slice
+outputs = vqvae.decode(numbers)
+similarity, _ = scores.ssim(inputs, outputs)
+
+# %%
 ranks = draw.brightness_ranks(slices.images[held_out], codes[held_out], recipe.codes)
-titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(slices.names(chosen), plain, strict=True)]
-show(
-    draw.panels(inputs, outputs, titles, codes[chosen], ranks),
-    "vqvae-panels",
-    "From top to bottom: a slice, its grid of codes (darkest cells violet, brightest yellow), the reconstruction, and "
-    "the absolute error.",
-    alt=f"{len(chosen)} slices and their reconstructions, with SSIM from {plain.min():.3f} to {plain.max():.3f}.",
-)
+titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(slices.names(chosen), similarity, strict=True)]
+show(draw.panels(inputs, outputs, titles, numbers, ranks), "vqvae-panels",
+     "A slice, its grid of codes (darkest cells violet, brightest yellow), the reconstruction, and the absolute error.",
+     alt=f"{len(chosen)} slices and their reconstructions, SSIM {similarity.min():.3f} or more.")  # fmt: skip
 
 # %% [markdown]
 # ## What was tried

@@ -1,9 +1,13 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -119,13 +123,10 @@ for name, kind in KINDS.items():
     assert not fields[name].ravel()[cell[0] * side + cell[1] :].any(), f"{name} sees the future"
 
 # %%
-show(
-    draw.fields(fields, cell),
-    "receptive-field",
-    "What the red cell's prediction depends on in small untrained networks of the same depth, found by changing each "
-    "cell's code in turn. Blue: seen; orange: past but unseen; grey: the future.",
-    alt="; ".join(f"{NAMES[name]} sees {(seen > 0).sum()} of 157 past cells" for name, seen in fields.items()),
-)
+show(draw.fields(fields, cell), "receptive-field",
+     "What the red cell's prediction depends on, found by changing each cell's code in turn. Blue: seen; orange: past "
+     "but unseen; grey: the future.",
+     alt="; ".join(f"{NAMES[name]} sees {(seen > 0).sum()} past cells" for name, seen in fields.items()))  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ## Training
@@ -180,15 +181,9 @@ for name, (settings, prior, batches, condition) in untrained.items():
 grids, people = ([values[some] for some in rows.values()] for values in (codes, slices.person))
 frequencies = bits.PositionUnigram(*grids[:2], num_codes)
 histories = {name: finished.history(study.prior / name) for name in priors}
-show(
-    draw.curves(histories, frequencies.lengths(grids[1]).mean()),
-    "prior-curves",
-    "Bits per code while the priors train.",
-    alt="; ".join(
-        f"{NAMES[name]}: validation ends at {history.val_loss.iloc[-1] / np.log(2):.2f} bits per code"
-        for name, history in histories.items()
-    ),
-)
+last = {NAMES[name]: round(history.val_loss.iloc[-1] / np.log(2), 2) for name, history in histories.items()}
+show(draw.curves(histories, frequencies.lengths(grids[1]).mean()), "prior-curves",
+     "Bits per code while the priors train.", alt=f"Validation ends at {last} bits per code.")  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ## How good it is, in bits
@@ -211,12 +206,9 @@ told = {name: prior.condition_bits / cells for name, prior in priors.items()}
 models = {
     name: {split: float(some.mean()) + told[name] for split, some in parts.items()} for name, parts in lengths.items()
 }
-show(
-    draw.bits(base, models),
-    "prior-bits",
-    "Bits per code on test people: tables of frequencies, and the priors; on the right, the priors on all splits.",
-    alt="; ".join(f"{NAMES.get(name, name)} {value['test']:.2f}" for name, value in models.items()),
-)
+show(draw.bits(base, models), "prior-bits",
+     "Bits per code on test people: tables of frequencies, and the priors; on the right, the priors on all splits.",
+     alt="; ".join(f"{NAMES[name]} {value['test']:.2f}" for name, value in models.items()))  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # A prior that needs more than 5% more bits for test people than for training people is called **overfitted** here. But
@@ -254,10 +246,9 @@ verdicts = pd.DataFrame({
         "beyond the groups": gaps[name]["test"]["beyond"], "more bits than the main prior": more.get(name),
     } for name in priors
 }).T  # fmt: skip
-yes = {True: "yes", False: "no"}.get
-forms = ("{:,}", "{:.3f}", "{:.1%}", "{:.1%}", yes, shown.interval, shown.interval)
-forms = dict(zip(verdicts.columns, forms, strict=True))
-shown.table(verdicts, "priors", "The priors on test people, with 95% intervals over people.", formats=forms)
+forms = ("{:,}", "{:.3f}", "{:.1%}", "{:.1%}", {True: "yes", False: "no"}.get, shown.interval, shown.interval)
+shown.table(verdicts, "priors", "The priors on test people, with 95% intervals over people.",
+            dict(zip(verdicts.columns, forms, strict=True)))  # fmt: skip
 
 # %% tags=["prior"]
 _, _, made_prior = finished.load_prior(study, made)
@@ -278,13 +269,10 @@ study.record("prior", {
 # cell, and is left out here.)
 
 # %% tags=["prior"]
-show(
-    draw.bits_by_cell(unigram["test"], {name: parts["test"] for name, parts in lengths.items()}),
-    "prior-cells",
-    "Mean code length of each cell over the slices of the test people (above), and what each prior saves over the "
-    "position unigram (below).",
-    alt="Maps over the grid of codes: next to nothing in the background, most inside the head.",
-)
+unseen = {name: parts["test"] for name, parts in lengths.items()}
+show(draw.bits_by_cell(unigram["test"], unseen), "prior-cells",
+     "Mean code length of each cell over test slices, and what each prior saves over the position unigram.",
+     alt="Maps over the grid of codes: next to nothing in the background, most inside the head.")  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ## Drawing from it

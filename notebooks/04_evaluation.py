@@ -1,9 +1,13 @@
 # ---
 # jupyter:
 #   jupytext:
+#     cell_metadata_filter: tags
+#     notebook_metadata_filter: kernelspec,jupytext
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -96,17 +100,16 @@ rates = {"fixed_length": float(np.log2(num_codes) * codes[0].size / size)}
 rates |= {"prior": study.recorded("prior")["bits_per_pixel"]} if study.recipe.prior else {}
 codecs = Codecs(inputs)
 at_rate = {name: codecs.at_rate(rate, scores, people) for name, rate in rates.items()}
-guesses = {
-    name: images.means(values)
-    for name, values in baselines.predictions(slices.images, slices.position, train, test).items()
-}
+predicted = baselines.predictions(slices.images, slices.position, train, test)
+guesses = {name: images.means(values) for name, values in predicted.items()}
 
 # %%
-rate, curves = list(rates.values())[-1], codecs.curves(max(2.2 * max(rates.values()), 0.9))
+which, rate = list(rates.items())[-1]
+curves = codecs.curves(reach=max(2.2 * max(rates.values()), 0.9))  # as far as the figure goes
 nearest = (curves["bits_per_pixel_payload"] - rate).abs().groupby(curves["codec"]).idxmin()
-reached = {name: entry for name, entry in at_rate[list(rates)[-1]].items() if entry}
-plain = {name: {key: value for key, value in entry.items() if key != "lead"} for name, entry in reached.items()}
-base = {**guesses, **curves.loc[nearest].set_index("codec").drop(columns="quality").to_dict("index"), **plain}
+base = guesses | curves.loc[nearest].set_index("codec").drop(columns="quality").to_dict("index")
+for name, entry in at_rate[which].items():
+    base |= {name: {key: value for key, value in entry.items() if key != "lead"}} if entry else {}
 
 # %%
 rows = {named(name): values for name, values in guesses.items()}
@@ -116,16 +119,11 @@ for which, found in at_rate.items():
     rows |= {f"{named(codec)}, {named(which)}": entry or {} for codec, entry in found.items()}
 rows["this VQ-VAE"] = {**own, "bits_per_pixel_payload": rate}
 keys = {"ssim": "SSIM", "ssim_foreground": "foreground SSIM", "psnr": "PSNR", "bits_per_pixel_payload": "bits/pixel"}
-digits = dict(zip(keys.values(), (3, 3, 1, 3), strict=True))
 few = ", ".join(f"{len(some)} ({named(name)})" for name, some in codecs.rows.items())
-
-# %%
-shown.table(
-    pd.DataFrame(rows).T[list(keys)].rename(columns=keys),
-    "scores",
-    f"Scores on {len(test):,} slices of {np.unique(people).size} test people; codecs on {few} of them.",
-    formats={name: lambda score, n=n: shown.interval(score, n) for name, n in digits.items()},
-)
+forms = dict.fromkeys(keys.values(), shown.interval) | {"PSNR": lambda score: shown.interval(score, 1)}
+shown.table(pd.DataFrame(rows).T[list(keys)].rename(columns=keys), "scores",
+            f"Scores on {len(test):,} slices of {np.unique(people).size} test people; codecs on {few} of them.",
+            forms)  # fmt: skip
 
 # %% [markdown]
 # *What to look for.* The grey bars put the scores in their place. The first four transmit nothing, or no more than the
@@ -134,13 +132,9 @@ shown.table(
 # slices in the table say what a score looks like. A codec that is missing cannot go as low, or as high, as the rate.
 
 # %%
-show(
-    draw.on_one_axis(base, own, rate),
-    "scores",
-    "SSIM and foreground SSIM on test people: predictions without a model, image codecs with their bits per pixel, and "
-    "this VQ-VAE with its interval over people.",
-    alt=f"This VQ-VAE: SSIM {own['ssim']['mean']:.3f}, foreground SSIM {own['ssim_foreground']['mean']:.3f}.",
-)
+show(draw.on_one_axis(base, own, rate), "scores",
+     "Predictions without a model, image codecs with their bits per pixel, and this VQ-VAE with its interval.",
+     alt=f"This VQ-VAE: SSIM {own['ssim']['mean']:.3f}, foreground {own['ssim_foreground']['mean']:.3f}.")  # fmt: skip
 
 # %% [markdown]
 # ### Quality over rate
@@ -151,13 +145,10 @@ show(
 # a codec that does better at that price. (A codec's SSIM may fall at a higher quality, where black comes back as grey.)
 
 # %%
-show(
-    draw.rate_distortion(curves, rates, {name: own[name]["mean"] for name in ("ssim", "ssim_foreground")}),
-    "rate-distortion",
-    "SSIM and foreground SSIM over bits per pixel: codecs, with and without their containers, and this VQ-VAE with "
-    f"codes of fixed length and, where there is one, with the prior. Codecs on {few} test slices.",
-    alt="Curves of the codecs rise with the rate; this VQ-VAE is a mark, or two joined by a line.",
-)
+reached = {name: own[name]["mean"] for name in ("ssim", "ssim_foreground")}
+show(draw.rate_distortion(curves, rates, reached), "rate-distortion",
+     f"Quality over rate: codecs, with and without their containers, on {few} test slices, and this VQ-VAE.",
+     alt="Curves of the codecs rise with the rate; this VQ-VAE is a mark, or two joined by a line.")  # fmt: skip
 
 # %% [markdown]
 # ### Where and on whom it fails
@@ -167,13 +158,9 @@ show(
 # a model that minimises the mean error saves.
 
 # %%
-means = baselines.position_means(slices.images, slices.position, train, test)
-show(
-    draw.by_position(slices.position[test], scores, dict(zip(images.SCORES, images.ssim(inputs, means), strict=False))),
-    "scores-by-position",
-    "Scores over the slice position, from the lowest to the highest slice.",
-    alt="Curves of SSIM and foreground SSIM over the slice position, with the spread over people.",
-)
+show(draw.by_position(slices.position[test], scores, predicted["position_mean"]), "scores-by-position",
+     "Scores over the slice position, from the lowest to the highest slice.",
+     alt="Curves of SSIM and foreground SSIM over the slice position, with the spread over people.")  # fmt: skip
 
 # %% [markdown]
 # Tissues are those of masks where these lie beside the slices; they know the brain alone, and what is lit around it is
@@ -190,19 +177,14 @@ if masked is not None:
 by_tissue = anatomy.by_tissue(inputs, outputs, tissue, people, names)
 
 # %%
-labels = np.where(slices.label[test] == "", "without a class", slices.label[test])
-by_label = {
-    label: images.summary({name: some[here] for name, some in scores.items()}, people[here])
-    for label in np.unique(labels)
-    for here in [labels == label]
-}
-shown.table(
-    pd.concat([by_tissue, pd.DataFrame(by_label).T]),
-    "groups",
-    f"Scores by tissue ({'masks' if len(names) > 4 else 'grey levels'}) and by class of the people.",
-    formats={"share": "{:.1%}", "absolute_error": "{:.3f}", "psnr": lambda score: shown.interval(score, 1),
-             **dict.fromkeys(("ssim", "ssim_foreground"), shown.interval)},
-)  # fmt: skip
+labels, by_label = np.where(slices.label[test] == "", "without a class", slices.label[test]), {}
+for label in np.unique(labels):
+    here = labels == label
+    by_label[label] = images.summary({name: some[here] for name, some in scores.items()}, people[here])
+keys |= {"share": "share of the image", "absolute_error": "absolute error"}
+groups = pd.concat([by_tissue, pd.DataFrame(by_label).T]).rename(columns=keys)
+shown.table(groups, "groups", f"By tissue ({'grey levels' if masked is None else 'masks'}) and by class of the people.",
+            forms | {"share of the image": "{:.1%}", "absolute error": "{:.3f}"})  # fmt: skip
 
 # %% [markdown]
 # *What to look for.* Errors that follow anatomy (an edge, a ventricle's horn) are structure that was lost; errors
@@ -210,17 +192,13 @@ shown.table(
 
 # %%
 order = np.argsort(np.nan_to_num(scores["ssim_foreground"], nan=1.0), kind="stable")
-chosen = np.unique(np.concatenate([order[:2], order[len(order) // 2 - 1 :][:2], order[-2:]]))
-chosen = chosen[np.argsort(np.nan_to_num(scores["ssim_foreground"], nan=1.0)[chosen], kind="stable")]
-foreground, named_slices = scores["ssim_foreground"][chosen], slices.names(test[chosen])
-titles = [f"{name}\n{score:.3f}" for name, score in zip(named_slices, foreground, strict=True)]
-show(
-    panels.panels(inputs[chosen], outputs[chosen], titles),
-    "extremes",
-    "The two worst, two median and two best test slices by foreground SSIM (above: person, position where it is known, "
-    "and score), their reconstructions and absolute errors.",
-    alt=f"Foreground SSIM from {foreground[0]:.3f} to {foreground[-1]:.3f}.",
-)
+middle, last = len(order) // 2, len(order) - 1
+chosen = order[np.unique(np.clip([0, 1, 2, middle - 1, middle, last - 2, last - 1, last], 0, last))]
+foreground = scores["ssim_foreground"][chosen]
+titles = [f"{name}\n{score:.3f}" for name, score in zip(slices.names(test[chosen]), foreground, strict=True)]
+show(panels.panels(inputs[chosen], outputs[chosen], titles), "extremes",
+     "The three worst, two median and three best test slices by foreground SSIM (above each: whose, and its score).",
+     alt=f"Foreground SSIM from {foreground[0]:.3f} to {foreground[-1]:.3f}.")  # fmt: skip
 
 # %% [markdown]
 # ## The record of the reconstructions
@@ -262,18 +240,14 @@ drawing = time.monotonic()
 grids = sample(prior, settings.samples, condition=told, **options)
 drawing = time.monotonic() - drawing
 new = images.levels(vqvae.decode(grids))
-study.save("samples", codes=grids.astype(np.uint16), images=new, condition=told)
 
 # %% tags=["prior"]
 across = generation.columns(new.shape[1])
-count = min(across * min(across, 3), len(new), len(test))
-show(
-    generation.gallery({"Test people": inputs[rng.choice(len(test), count, replace=False)], "Generated": new[:count]}),
-    "samples",
-    f"Real slices of test people, and slices drawn from the model, unselected: the first {count} of {len(new)}, drawn "
-    f"in {drawing:.1f} s.",
-    alt=f"{count} real slices above {count} generated ones.",
-)
+count = min(across * min(across, 18 // across), len(new), len(test))
+real = inputs[rng.choice(len(test), count, replace=False)]
+show(generation.gallery({"Test people": real, "Generated": new[:count]}), "samples",
+     f"Real slices of test people, and slices drawn from the model, unselected: the first {count} of {len(new)}.",
+     alt=f"{count} real slices above {count} generated ones.")  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ### Can they be told apart?
@@ -300,6 +274,9 @@ show(
 held_out = images.spread(slices.where("validation"), 200)
 grain = Grain(np.asarray(slices.images[held_out]), vqvae.decode(codes[held_out]))
 grained = grain.draw(new, settings.seed)
+study.save("samples", codes=grids.astype(np.uint16), images=new, grained=grained, condition=told)
+
+# %% tags=["prior"]
 pool = images.spread(train, 3 * len(new))
 real, features = realism.features(slices.images[pool]), realism.features
 whole = realism.against_people(real, slices.person[pool], features(grained))
@@ -315,13 +292,10 @@ aucs = {
     "samples / reconstructions, as decoded": from_decoder,
     "training people / other training people": whole["floor"],
 }
-show(
-    generation.two_sample(aucs),
-    "two-sample",
-    f"How well a linear classifier tells two sets of {whole['images']} slices apart, of {whole['people']} training "
-    "people; 95% intervals over people and samples (last row: mean and range of ten splits).",
-    alt="; ".join(f"{name} {auc['mean']:.2f}" for name, auc in aucs.items()),
-)
+show(generation.two_sample(aucs), "two-sample",
+     f"How well a linear classifier tells two sets of {whole['images']} slices apart, of {whole['people']} training "
+     "people; 95% intervals over people and samples (last row: mean and range of ten splits).",
+     alt="; ".join(f"{name} {auc['mean']:.2f}" for name, auc in aucs.items()))  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ### Is the anatomy right?
@@ -332,16 +306,11 @@ show(
 # people, who may be older, show how far apart two groups of people are.
 
 # %% tags=["prior"]
-shares = {
-    kind: anatomy.shares(anatomy.tissues(some, levels))
-    for kind, some in {"training": slices.images[half], "real": inputs, "generated": new}.items()
-}
-show(
-    generation.distributions(shares),
-    "anatomy",
-    "Shares of the head's area by tissue, and of the ventricles: cumulative distributions over slices.",
-    alt="Four panels of cumulative curves: training people, test people and samples.",
-)
+sets = {"training": slices.images[half], "real": inputs, "generated": new}
+shares = {kind: anatomy.shares(anatomy.tissues(some, levels)) for kind, some in sets.items()}
+show(generation.distributions(shares), "anatomy",
+     "Shares of the head's area by tissue, and of the ventricles: cumulative distributions over slices.",
+     alt="Four panels of cumulative curves: training people, test people and samples.")  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ### New brains, or copies?
@@ -361,31 +330,31 @@ show(
 field = vqvae.receptive_field or (0, inputs.shape[1] // vqvae.grid[0] - 1)
 background = memorisation.background_code(codes[test], code_scores.black_cells(inputs, vqvae.grid, field))
 against = baselines.thumbnails(slices.images, rows=train), codes[train], background
-near = memorisation.neighbours(new, grids, *against)
-near_test = memorisation.neighbours(images.levels(outputs), codes[test], *against)
 chosen = np.sort(np.random.default_rng(0).choice(train, min(640, len(train)), replace=False))
-groups = slices.person[chosen], slices.person[train]
-near_train = memorisation.neighbours(images.levels(vqvae.decode(codes[chosen])), codes[chosen], *against, groups)
+groups, again = (slices.person[chosen], slices.person[train]), images.levels(vqvae.decode(codes[chosen]))
+near = {
+    "generated": memorisation.neighbours(new, grids, *against),
+    "real": memorisation.neighbours(images.levels(outputs), codes[test], *against),
+    "training": memorisation.neighbours(again, codes[chosen], *against, groups),
+}
+study.save("near", **{kind: frame.to_records(index=False) for kind, frame in near.items()})
 
 # %% tags=["prior"]
-failed, about_failed = memorisation.failures(near["pixel_distance"], near_test["pixel_distance"], people)
+distance = near["generated"]["pixel_distance"]
+failed, about_failed = memorisation.failures(distance, near["real"]["pixel_distance"], people)
 unknown = any(one["check"] == "people unknown" and one["count"] for one in datasets.findings(study))
-known = [near_test] if unknown else [near_test, near_train]  # else another scan of one's own counted as another's
-suspects = memorisation.suspects(near, *known)
+known = [near["real"]] if unknown else [near["real"], near["training"]]  # another scan of one's own is no other's
+suspects = memorisation.suspects(near["generated"], *known)
 order = np.argsort(suspects[["pixels", "codes"]].min(axis=1), kind="stable")[:4]
-worst = np.argsort(-near["pixel_distance"], kind="stable")[:4]
-rows = np.concatenate([order, worst])
-titles = [f"no. {i + 1}: {near['pixel_distance'][i]:.1f}" for i in rows]
+rows = np.concatenate([order, np.argsort(-distance, kind="stable")[:4]])
+titles = [f"no. {i + 1}: {distance[i]:.1f}" for i in rows]
 marked = (failed | suspects["suspect"])[rows].to_numpy()
 
 # %% tags=["prior"]
-show(
-    generation.nearest(new[rows], slices.images[train[suspects["index"][rows]]], titles, marked),
-    "nearest",
-    "The four samples nearest to a training slice (left) and the four farthest from all (right), with the distance by "
-    "pixels. Orange: suspects and failed ones.",
-    alt=f"Eight samples over their nearest training slices; {int(suspects['suspect'].sum())} suspects in all.",
-)
+show(generation.nearest(new[rows], slices.images[train[suspects["index"][rows]]], titles, marked), "nearest",
+     "The four samples nearest to a training slice and the four farthest from all, with the distance by pixels. "
+     "Orange: suspects and failed ones.",
+     alt=f"Samples over their nearest training slices; {suspects['suspect'].sum()} suspects in all.")  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ### All of it in numbers
@@ -405,7 +374,8 @@ for name in shares["training"]:
     compared[name] = drawn, interval(shares["training"][name], slices.person[half])
 
 # %% tags=["prior"]
-exact, chance = int((near["code_distance"] == 0).sum()), memorisation.chance(min(map(len, known)))
+exact = int((near["generated"]["code_distance"] == 0).sum())
+chance = memorisation.chance(min(map(len, known)))
 memory = memorisation.verdict(suspects["suspect"], exact, study.recorded("prior")["bits_per_code"], chance)
 rows = {name: {"samples": a, "people": b, "verdict": verdict(difference(a, b))} for name, (a, b) in compared.items()}
 for name, share, people_share, beyond in (
@@ -413,12 +383,9 @@ for name, share, people_share, beyond in (
     ("suspected copies", suspects["suspect"].mean(), chance, memory == "copies"),
 ):
     rows[name] = {"samples": share, "people": people_share, "verdict": "beyond chance" if beyond else "as by chance"}
-shown.table(
-    pd.DataFrame(rows).T,
-    "samples",
-    f"{len(new)} samples beside people, with 95% intervals; of failed samples and suspects what chance gives at most.",
-    formats={"samples": shown.interval, "people": shown.interval},
-)
+shown.table(pd.DataFrame(rows).T, "samples",
+            f"{len(new)} samples beside people, with 95% intervals; of failed ones and suspects what chance gives.",
+            {"samples": shown.interval, "people": shown.interval})  # fmt: skip
 
 # %% tags=["prior"]
 written = metrics.write(

@@ -156,11 +156,13 @@ def sample(prior, count, seed=0, temperature=1.0, top_k=None, top_p=None, condit
     given = np.full(shape, FREE, np.int32) if given is None else np.asarray(given, np.int32)
     if given.shape != shape or given.min() < FREE or given.max() >= prior.codes:
         raise ValueError(f"`given` must have shape {shape} and codes below {prior.codes}, or {FREE}")
-    condition, sampler, parts = _checked(prior, condition, count), _sampler(prior, batch, temperature, top_k, top_p), []
+    # argmax(logits / T + g) = argmax(logits + T g): where no `top_p` looks at T, one sampler serves all temperatures.
+    fixed = 1.0 if top_p is None and temperature > 0 else temperature
+    condition, sampler, parts = _checked(prior, condition, count), _sampler(prior, batch, fixed, top_k, top_p), []
     for start in range(0, count, batch):
         # One batch size for all, since another would be compiled anew: the last batch is filled up and cut.
         rows = np.minimum(np.arange(start, start + batch), count - 1)
-        noise = gumbel(batch, prior, seed, start)
+        noise = np.float32(temperature / fixed) * gumbel(batch, prior, seed, start)
         parts.append(np.asarray(sampler.predict_on_batch((noise, given[rows], condition[rows]))))
     return np.concatenate(parts)[:count].astype(np.int32)
 

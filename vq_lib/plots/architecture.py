@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 from vq_lib.plots.style import COLOURS, WIDTH, new
 
 IN_A_ROW = 9  # boxes whose labels read from left to right; where there are more, labels stand on end
-TALL = 1.3  # inches: the box of the largest grid
+TALL = 1.0  # inches: the box of the largest grid
 
 
 def layers(model):

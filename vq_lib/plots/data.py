@@ -32,30 +32,12 @@ def by_position_and_class(images, table, split="train", people=2, columns=8):
     return strips(rows, _places(positions))
 
 
-def split_sizes(table):
-    """People (left) and slices (right) of each split, by class; where there are many classes, the rare ones as one."""
-    figure, both = panels(2.6, ["", ""], sharey=True)
-    for axes, what, count in zip(both, ("people", "slices"), ("nunique", "size"), strict=True):
-        bars = table.groupby(["split", classes(table["label"])])["person"].agg(count).unstack(fill_value=0)
-        bars = bars.reindex(SPLITS[::-1], fill_value=0)
-        left = bars.cumsum(axis=1) - bars
-        for label, colour in zip(bars, CYCLE, strict=False):
-            drawn = axes.barh(bars.index, bars[label], left=left[label], color=colour, height=0.65, label=label)
-        totals = table.groupby("split")["person"].agg(count).reindex(bars.index, fill_value=0)
-        axes.bar_label(drawn, [f" {total:,}" for total in totals])
-        axes.margins(x=0.12)  # for the number beside the longest bar
-        axes.set_xlabel(what)
-        axes.grid(axis="y", visible=False)
-    legend_below(figure)
-    return figure
-
-
 def intensities(images, table):
     """Density of the pixels above zero over intensity, by split and by class; the zeros' share is in the legend."""
     levels = np.stack([np.bincount(one.ravel(), minlength=256).astype(np.int32) for one in images])
     colours = {split: COLOURS[split] for split in SPLITS if (table["split"] == split).any()}
     by_class = classes(table["label"])
-    figure, both = panels(3.6, ["by split", "by class"], sharey=True)
+    figure, both = panels(2.9, ["by split", "by class"], sharey=True)
     groups = (table["split"], colours), (by_class, dict(zip(np.unique(by_class), CYCLE, strict=False)))
     for axes, (names, colours) in zip(both, groups, strict=True):
         for name, colour in colours.items():
@@ -63,7 +45,7 @@ def intensities(images, table):
             density, zeros = 255 * counts[1:] / max(1, counts[1:].sum()), counts[0] / max(1, counts.sum())
             axes.plot(np.arange(1, 256) / 255, density, color=colour, lw=1.3, label=f"{name} ({zeros:.0%} zeros)")
         axes.set_xlabel("intensity")
-        legend_below(axes, 2)
+        legend_below(axes, 3)
     both[0].set(ylim=(0, None), ylabel="density of pixels above zero")
     return figure
 

@@ -41,7 +41,7 @@ def rate_distortion(codecs, rates, scores):
     `codecs`: a frame as of `Codecs.curves`; `rates`, this model's: `{"fixed_length", "prior"}` or one of these;
     `scores`: its `{"ssim", "ssim_foreground"}`, the same at both.
     """
-    figure, both = panels(3.9, list(SCORES.values()), sharex=True)
+    figure, both = panels(3.3, list(SCORES.values()), sharex=True)
     reach = max(max(rates.values()) * 2.2, 0.9)
     for axes, score in zip(both, SCORES, strict=True):
         for codec, curve in codecs.groupby("codec", sort=False):
@@ -64,7 +64,7 @@ def by_position(positions, scores, reference):
 
     The axes show this model's range, so that a dip can be seen; a mean image below it stands in the legend alone.
     """
-    figure, both = panels(3.3, list(SCORES.values()))
+    figure, both = panels(3, list(SCORES.values()))
     for axes, name in zip(both, SCORES, strict=True):
         own, base = (pd.Series(values[name]).groupby(positions) for values in (scores, reference))
         low, high, base = own.quantile(0.1), own.quantile(0.9), base.mean()

@@ -9,8 +9,8 @@ KINDS = {"training": ("training people", "train"), "real": ("test people", "test
 
 
 def columns(side):
-    """How many slices of this side fit beside each other without being shrunk: 3 to 6."""
-    return int(np.clip(880 // side, 3, 6))
+    """How many slices of this side fit beside each other without being shrunk: 3 to 9."""
+    return int(np.clip(880 // side, 3, 9))
 
 
 def gallery(blocks):
@@ -40,7 +40,7 @@ def nearest(samples, training, titles, marked):
 
 def two_sample(aucs):
     """The AUC of each comparison, `{name: {"mean", "low", "high"}}`, beside 0.5, where nothing tells two sets apart."""
-    figure, axes = new(8, 0.5 * len(aucs) + 0.9)
+    figure, axes = new(WIDTH, 0.36 * len(aucs) + 0.8)
     for row, auc in enumerate(aucs.values()):
         colour, (low, high) = COLOURS["baseline" if row else "model"], ends(auc)
         axes.plot([low, high], [row, row], color=colour, lw=3, solid_capstyle="butt", alpha=0.5)
@@ -55,7 +55,7 @@ def two_sample(aucs):
 def distributions(measures):
     """Cumulative distributions of people beside samples, `{kind of KINDS: {what, the axis' name: (n,)}}`."""
     names = list(next(iter(measures.values())))
-    figure, row = panels(2.9, [""] * len(names), sharey=True)
+    figure, row = panels(2.6, [""] * len(names), sharey=True)
     for axes, name in zip(row, names, strict=True):
         for kind, (label, colour) in KINDS.items():
             axes.ecdf(measures[kind][name], color=COLOURS[colour], label=label)

@@ -40,7 +40,7 @@ def _mark(axes, cell):
 
 def fields(influences, cell):
     """What one cell, (row, column), sees by each `influence` or masked kernel, (h, w): blue; unseen past: orange."""
-    figure, row = panels(3.5, list(influences), width=WIDTH / 3 * len(influences))
+    figure, row = panels(2.9, list(influences), width=WIDTH / 3 * len(influences))
     for axes, (name, influence) in zip(row, influences.items(), strict=True):
         (height, width), seen = influence.shape, influence != 0
         past = np.arange(influence.size).reshape(influence.shape) < cell[0] * width + cell[1]
@@ -64,7 +64,7 @@ def amounts(influence, cell):
 
 def curves(histories, position_unigram):
     """Bits per code over epochs, of `{prior: history}` in nats, beside the baseline that matters, in bits."""
-    figure, axes = new(8.5, 3)
+    figure, axes = new(8.5, 2.6)
     look = epochs(axes, max(np.max(history["epoch"]) for history in histories.values()))
     for name, history in histories.items():
         for column, style, what in (("loss", ":", "training"), ("val_loss", "-", "validation")):
@@ -106,7 +106,8 @@ def bits_by_cell(unigram, models):
     maps = {"position unigram": unigram.mean(axis=0), **{named(key): cost.mean(axis=0) for key, cost in models.items()}}
     gains = [maps["position unigram"] - cost for cost in maps.values()]
     top, reach = np.max([*maps.values()]), np.abs(gains).max() or 1
-    figure, both = new(min(2.9 * len(maps) + 0.8, WIDTH), 4.6, 2, len(maps), squeeze=False)
+    figure, both = new(WIDTH, 3.6, 2, len(maps), squeeze=False)
+    figure.set_layout_engine("compressed")  # the maps are square, and stand close
     for above, below, (name, cost), gain in zip(*both, maps.items(), gains, strict=True):
         spent = image(above, cost, cmap="magma", vmax=top)
         saved = image(below, gain, cmap="PuOr", vmin=-reach, vmax=reach)

@@ -9,7 +9,7 @@ from vq_lib.plots.style import COLOURS, epochs, legend_below, strips
 
 def _curves(history, panels):
     """A panel for each title of `panels`, `{title: {column: (label, colour, line style)}}`, over epochs."""
-    figure, row = style.panels(3.5, list(panels))
+    figure, row = style.panels(2.8, list(panels))
     figure.set_layout_engine("constrained", w_pad=0.1)
     for axes, lines in zip(row, panels.values(), strict=True):
         for column, (label, colour, kind) in lines.items():

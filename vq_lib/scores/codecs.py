@@ -63,12 +63,12 @@ def _payload(content, codec):
 class Codecs:
     """The codecs `names`, or all `available`, on evenly spaced ones of uint8 images, compressed once at each quality.
 
-    On 200 `slices` at most, and of AVIF, which is slow at its best, on 16 at 128 pixels a side, 12 above and 24 below.
+    On 200 `slices` at most, and of AVIF, which is slow at its best, on 16 up to 128 pixels a side and 12 above.
     """
 
     def __init__(self, images, slices=None, names=None):
         self.images, self.pixels = images, images.shape[1] * images.shape[2]
-        self.names, slow = available() if names is None else names, int(np.clip(2**18 // self.pixels, 12, 24))
+        self.names, slow = available() if names is None else names, int(np.clip(2**18 // self.pixels, 12, 16))
         self.rows = {name: spread(np.arange(len(images)), slices or (slow if name == "avif" else 200))
                      for name in self.names}  # fmt: skip
         self.at = functools.cache(self._at)
