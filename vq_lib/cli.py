@@ -172,9 +172,9 @@ def _run(args):
 
         return build.build(args.report, args.data, args.overrides, force=args.force)
     if args.command == "publish":
-        from vq_lib.report import publish
+        from vq_lib.report import build
 
-        return publish.publish(args.report)
+        return build.publish(args.report)
     if args.command == "sweep":
         from vq_lib.report import sweep
 
