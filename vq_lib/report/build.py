@@ -30,11 +30,9 @@ def build(
 ) -> int:  # fmt: skip
     """Bring a report up to date, in `run/` and, where nothing of it is committed, in its folder; the exit status.
 
-    Args:
-        report, data, overrides: as for `Study`. until: the last of `STAGES` to build; None: all, and the HTML.
-        force: run every notebook again, which draws and measures anew with the library as it is; its source is no
-            input of a rule, since an edited docstring should not cost an hour. Finished models and decoded slices
-            stay: after an edit of layers, training or reading, delete `run/`.
+    `until` is the last of `STAGES` to build; None: all, and the HTML. `force` runs every notebook again, which draws
+    and measures anew with the library as it is; its source is no input of a rule, since an edited docstring should not
+    cost an hour. Finished models and decoded slices stay: after an edit of layers, training or reading, delete `run/`.
 
     Raises:
         UserError: the recipe or the data are not right, or the report is being built by another process.
@@ -73,8 +71,7 @@ def build(
 def publish(report: str | Path) -> int:
     """Put what was last built in the place of the published report, and write `reports/index.html` anew.
 
-    Raises:
-        UserError: nothing was built, the last building did not end, or the recipe has changed since.
+    `UserError` where nothing was built, the last building did not end, or the recipe has changed since.
     """
     study = Study(report)
     folder, build = study.folder, f"run 'make report REPORT={study.name}' first."
@@ -158,7 +155,7 @@ def _copy(study):
     """Copy what is finished up to the report's folder: the report, its metrics, the models and their card, the
     training's histories, and the figures that the report shows.
     """
-    copies = {study.html: study.published / study.html.name, study.metrics: study.published / study.metrics.name}
+    copies = {made: study.published / made.name for made in (study.html, study.metrics)}
     for stage, folder in (("vqvae", study.vqvae), ("prior", study.main_prior)):
         model, history = study.models / f"{stage}.keras", study.published / f"history-{stage}.csv"
         if folder is None:  # a prior of before, which knows the codes of another VQ-VAE

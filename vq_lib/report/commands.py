@@ -21,7 +21,8 @@ from vq_lib.scores import images as image_scores
 from vq_lib.study import Study
 
 RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
-LABELS = {"ssim": ("SSIM", 4), "ssim_foreground": ("foreground SSIM", 4), "psnr": ("PSNR (dB)", 2)}
+LABELS = {"ssim": "SSIM", "ssim_foreground": "foreground SSIM", "psnr": "PSNR (dB)"}
+DIGITS = "{:#.4g}".format
 
 
 def _models(args, prior=False):
@@ -77,28 +78,28 @@ def _read(args, paths, model, data):
 
 
 def _found(places):
-    """The images and volumes in `places`, files and folders, and the name of each from the folder that it lies in."""
+    """The images and volumes in `places`, files or folders, and the name of each from the folder that it lies in; masks
+    and reconstructions at any depth of a folder are left out.
+    """
     found: list[tuple[Path, str]] = []
     for place in map(Path, places):
         if not place.exists():
             raise UserError(f"There is no image or folder {place}.")
-        paths, folder = (_images_in(place), place) if place.is_dir() else ([place], place.parent)
-        found += [(path, path.relative_to(folder).as_posix()) for path in paths]
+        if not place.is_dir():
+            found.append((place, place.name))
+            continue
+        kinds = folders.IMAGES + folders.VOLUMES
+        every = [file for file in folders.walk(place)[0] if file.name.lower().endswith(kinds)]
+        own = [file for file in every if not file.name.endswith(RECONSTRUCTION)]
+        kept = [Path(file.path) for file in own if not folders.is_mask(file)]
+        if not kept:
+            but = " but masks" if own else " but reconstructions" if every else ""
+            raise UserError(f"{place} holds no images{but} ({', '.join(kinds)}).")
+        for count, what in ((len(every) - len(own), "reconstructions"), (len(own) - len(kept), "masks")):
+            if count:
+                print(f"{count} files are {what} by their names and were left out")
+        found += [(path, path.relative_to(place).as_posix()) for path in kept]
     return [path for path, _ in found], [name for _, name in found]
-
-
-def _images_in(folder):
-    """The images and volumes in a folder, at any depth; masks and reconstructions are left out."""
-    found = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
-    own = [file for file in found if not file.name.endswith(RECONSTRUCTION)]
-    kept = [Path(file.path) for file in own if not folders.is_mask(file)]
-    if not kept:
-        but = " but masks" if own else " but reconstructions" if found else ""
-        raise UserError(f"{folder} holds no images{but} ({', '.join(folders.IMAGES + folders.VOLUMES)}).")
-    for count, what in ((len(found) - len(own), "are reconstructions"), (len(own) - len(kept), "are masks")):
-        if count:
-            print(f"{count} files {what} by their names and were left out")
-    return kept
 
 
 def _quality(args, paths, names):
@@ -133,19 +134,19 @@ def reconstruct(args: Namespace) -> None:
     number = np.where(of.duplicated(keep=False), place.map(".{:02d}".format), "").astype(object)
     for image, source, which in zip(outputs, of, number, strict=True):
         _save(Path(args.out) / f"{targets[source]}{which}{RECONSTRUCTION}", image)
-    shown = {label: scores[key].map(f"{{:.{digits}f}}".format) for key, (label, digits) in LABELS.items()}
-    print(pd.DataFrame({"image": np.array(names)[of] + number, **shown}).to_string(index=False))
+    shown = scores[list(LABELS)].rename(columns=LABELS)
+    shown.insert(0, "image", np.array(names)[of] + number)
+    print(shown.to_string(index=False, float_format=DIGITS, na_rep="–"))
     print(f"{len(outputs)} reconstructions written to {args.out}")
 
 
 def score(args: Namespace) -> None:
     """Print SSIM, foreground SSIM and PSNR over a folder, with intervals over the people that its names tell apart."""
     outputs, _, people, summary = _quality(args, *_found([args.folder]))
-    rows = {label: pd.Series(summary[key], dtype=float).map(f"{{:.{digits}f}}".format, na_action="ignore").fillna("–")
-            for key, (label, digits) in LABELS.items() if key in summary}  # fmt: skip
+    shown = pd.DataFrame({label: summary[key] for key, label in LABELS.items() if key in summary}, dtype=float).T
     who = f"of {people} people, 95% interval over people" if people else "95% interval over images (people unknown)"
     print(f"{len(outputs)} images{'' if people else ','} {who}")
-    print(pd.DataFrame(rows).T.to_string())
+    print(shown.to_string(float_format=DIGITS, na_rep="–"))
     print(f"codes used {100 * summary['codebook_usage']:.1f}%, perplexity {summary['perplexity']:.1f}")
 
 
@@ -182,13 +183,12 @@ def _condition(prior, args):
     """
     columns = []
     for number, (name, known) in enumerate({"label": prior.labels, "position": tuple(range(prior.slices))}.items()):
-        value, option = getattr(args, name), f"--{name} {getattr(args, name)}"
-        if value is not None and not known:
-            raise UserError(f"{option} means nothing to this prior: it was not trained with {name}s.")
+        value = getattr(args, name)
         if value is not None and value not in known:
-            names = f"{nearest(value, known)} It knows {', '.join(known)}." if name == "label" else \
-                f" It knows 0 to {known[-1]}."  # fmt: skip
-            raise UserError(f"{option} is unknown to this prior.{names}")
+            knows = f"knows {', '.join(known)}" if name == "label" else f"knows 0 to {len(known) - 1}"
+            hint = nearest(value, known) if name == "label" else ""
+            raise UserError(f"--{name} {value} is unknown to this prior.{hint} It "
+                            f"{knows if known else f'was not trained with {name}s'}.")  # fmt: skip
         drawn = np.random.default_rng([args.seed, number]).integers(0, max(len(known), 1), args.n)
         columns.append(np.full(args.n, known.index(value)) if value is not None else drawn if known else drawn - 1)
     return np.stack(columns, axis=1)

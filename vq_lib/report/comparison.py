@@ -4,6 +4,8 @@ It is drawn from what reports have (`metrics.json`, `history-*.csv`, `sweep.csv`
 `published.yaml`, and from nothing else: the same files give the same bytes. Words and tables are the template's.
 """
 
+import contextlib
+import functools
 import math
 import os
 import re
@@ -33,9 +35,7 @@ class Report:
     """What one finished report has: `metrics`, histories, and `settings`, None where the recipe has changed since.
 
     `data` names the data, "" where the recipe has changed; `elsewhere` those that the recipe is not written for, or "".
-
-    Raises:
-        UserError: its `metrics.json` is missing, broken, or of another report.
+    `UserError` where its `metrics.json` is missing, broken, or of another report.
     """
 
     def __init__(self, folder: Path):
@@ -43,18 +43,14 @@ class Report:
         self.metrics = metrics.read(folder / "metrics.json")
         if self.metrics.report != self.name:
             raise UserError(f"{folder / 'metrics.json'} is that of the report {self.metrics.report!r}.")
-        made, planned = self.metrics.provenance, None
-        self.title, self.settings = self.name, None
-        try:
-            recipe = recipes.load(folder / "recipe.yaml", made.overrides)
-            self.title, self.settings = recipe.title, recipe if metrics.fits(recipe, made) else None
-            planned = recipes.load(folder / "recipe.yaml").data.layout
-        except UserError:
-            pass
+        recipe, planned = _recipe(folder, self.metrics.provenance.overrides), _recipe(folder)
+        self.title = recipe.title if recipe else self.name
+        self.settings = recipe if recipe and metrics.fits(recipe, self.metrics.provenance) else None
         self.histories = {stage: _history(folder / f"history-{stage}.csv", drawn) for stage, drawn in DRAWN.items()}
         self.layout = self.metrics.data.checks.layout or (self.settings.data.layout if self.settings else None)
         self.data = _in_words(self.layout, self.settings.data) if self.settings else ""
-        self.elsewhere = LAYOUTS.get(self.layout or "", "") if planned not in (None, self.layout) else ""
+        other = planned and planned.data.layout not in (None, self.layout)
+        self.elsewhere = LAYOUTS.get(self.layout or "", "") if other else ""
 
     @property
     def minutes_to_level(self) -> str:
@@ -74,7 +70,7 @@ class Report:
         scores, rates = self.metrics.vqvae.model_dump(include={"ssim", "ssim_foreground"}), self.metrics.rates
         return {"name": self.name, **scores, "rates": list(rates.values()), "codecs": codecs, **self.histories}
 
-    @property
+    @functools.cached_property
     def samples(self) -> str | None:
         """Real and generated slices, small enough for a page that holds those of all reports."""
         paths = [self.folder / "figures" / f"samples.{suffix}" for suffix in ("webp", "png")]
@@ -92,6 +88,11 @@ def read(folder: Path) -> tuple[list[Report], list[str]]:
             sentence = str(error).replace(str(path), f"reports/{name}/metrics.json").rstrip(".")
             complaints.append(f"{sentence}: 'vq-lib report {name}' writes it anew.")
     return found, complaints
+
+
+def _recipe(folder, overrides=""):
+    with contextlib.suppress(UserError):
+        return recipes.load(folder / "recipe.yaml", overrides)
 
 
 def _in_words(layout, data):
@@ -141,13 +142,10 @@ def _crosses(folder, systems):
     """Published systems that gave an SSIM: `{data as in `Report.data`: [(name, bits per pixel, SSIM)]}`."""
     found: dict[str, list[tuple[str, float, float]]] = {}
     for system in systems:
-        try:
-            data = recipes.load(folder / system["recipe"] / "recipe.yaml").data
-        except UserError:
-            continue
-        if "ssim" in system:
+        if "ssim" in system and (recipe := _recipe(folder / system["recipe"])):
             rate = math.log2(system["codes"]) * (system["grid"] / system["size"]) ** 2
-            found.setdefault(_in_words(data.layout, data), []).append((system["name"], rate, system["ssim"]))
+            data = _in_words(recipe.data.layout, recipe.data)
+            found.setdefault(data, []).append((system["name"], rate, system["ssim"]))
     return found
 
 

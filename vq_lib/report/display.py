@@ -43,10 +43,8 @@ class Shown:
 
 
 def rendered(figure: Figure, alt: str) -> tuple[str, bytes]:
-    """`(suffix, bytes)` of a figure: pure curves as SVG with `role="img"` and a `<title>`, pictures as WebP.
-
-    A WebP is lossless where that is smaller, and lossy, in a quality at which the loss is not seen, where it is not.
-    The same figure gives the same bytes.
+    """`(suffix, bytes)` of a figure, always the same: pure curves as SVG with `role="img"` and a `<title>`, pictures as
+    WebP, lossless where that is smaller, and lossy, in a quality at which the loss is not seen, where it is not.
     """
     buffer = io.BytesIO()
     if not any(axes.images for axes in figure.axes):
@@ -106,20 +104,17 @@ class Figures:
 def table(frame: pd.DataFrame, name: str, caption: str, formats: Mapping[str, Format] | Format | None = None) -> Shown:
     """A data frame as a table that a screen reader can read and that scrolls where it is too wide.
 
-    Args:
-        frame: a row each; the index heads the rows, or the first column where the index only counts.
-        name: unique within the report; a text refers to it by the link `[table](#table-<name>)`.
-        caption: what the rows are, and of whom. Plain text.
-        formats: of a column, such as `"{:.3f}"` or a function, or one for all columns of numbers; what is missing is –.
+    The index heads the rows, or the first column where the index only counts. `name` is unique within the report; a
+    text refers to it by the link `[table](#table-<name>)`. `caption`, plain text: what the rows are, and of whom.
+    `formats`: of a column, such as `"{:.3f}"` or a function, or one for all columns of numbers; what is missing is –.
     """
     if not isinstance(formats, Mapping):
         formats = {} if formats is None else dict.fromkeys(frame.select_dtypes("number").columns, formats)
     if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.rename_axis([name or "" for name in frame.index.names]).reset_index()
-    forms = [formats.get(column, _plain) for column in frame]
-    columns = [cells.map(form.format if isinstance(form, str) else form, na_action="ignore")
-               for form, (_, cells) in zip(forms, frame.astype(object).items(), strict=True)]  # fmt: skip
-    text = pd.concat(columns, axis=1)
+        frame = frame.rename_axis([level or "" for level in frame.index.names]).reset_index()
+    forms = {column: form.format if isinstance(form, str) else form for column, form in formats.items()}
+    text = pd.concat([cells.map(forms.get(column, _plain), na_action="ignore")
+                      for column, cells in frame.astype(object).items()], axis=1)  # fmt: skip
     text = text.where(text.notna() & (text != ""), "–")
     markup = macro("table")(name, caption, list(text.columns), text.to_numpy().tolist())
     return Shown(markup, f"{caption}\n{text.to_string(index=False)}", "table", name=name)
@@ -168,7 +163,7 @@ def templates(autoescape: bool = True) -> jinja2.Environment:
         "interval": interval, "rated": rated, "named": named,
         "decimals": lambda number, digits: "–" if number is None else f"{number:.{digits}f}",
         "percent": lambda share: "–" if share is None else f"{share:.1%}",
-        "epochs": lambda epochs: f"{epochs.done} of {epochs.planned}",
+        "epochs": "{0[done]} of {0[planned]}".format,
     }  # fmt: skip
     return environment
 

@@ -42,14 +42,10 @@ REMOVED = TagRemovePreprocessor(
 
 
 def render(study: Study, notebooks: Sequence[Path], appendix: Path | None = None) -> str:
-    """The report as text.
+    """The report as text, from the executed `notebooks` in order, and the one to be folded at the end.
 
-    Args:
-        study: whose `metrics.json` fills the title block, the summary and the provenance.
-        notebooks: paths of the executed notebooks, in order. appendix: of the one to be folded at the end.
-
-    Raises:
-        UserError: `metrics.json` or `notes.md` cannot be read.
+    The study's `metrics.json` fills the title block, the summary and the provenance. `UserError` where that, or
+    `notes.md`, cannot be read.
     """
     paths = [*notebooks, *([appendix] if appendix else [])]
     executed = [REMOVED.preprocess(nbformat.read(path, as_version=4), {})[0] for path in paths]

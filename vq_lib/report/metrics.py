@@ -8,7 +8,7 @@ import platform
 import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -22,6 +22,10 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "tensorflow-probability", "nu
 CODE = ("vq_lib", "notebooks", "pyproject.toml", "constraints.txt")
 
 
+Count = Annotated[dict[Literal["images", "people"], int], pydantic.Field(min_length=2)]  # how large a split is
+Epochs = Annotated[dict[Literal["done", "planned"], int], pydantic.Field(min_length=2)]
+
+
 class Part(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     """A part of `metrics.json`; what is no finite number is a mistake, and so is an unknown key unless `extra` says."""
 
@@ -30,16 +34,6 @@ class Score(Part):  # a mean with its 95% interval over people; without the latt
     mean: float
     low: float | None = None
     high: float | None = None
-
-
-class Count(Part):  # how large a split is
-    images: int
-    people: int
-
-
-class Epochs(Part):
-    done: int
-    planned: int
 
 
 class Checks(Part, extra="allow"):  # of the data: also `{check: {"count", "examples"}}`
@@ -197,13 +191,10 @@ def provenance(study: Study, fingerprint: str, precision: str, seconds: dict[str
 
 
 def write(study: Study, **sections: dict[str, Any] | None) -> Metrics:
-    """Add sections to `run/metrics.json`, whole or not at all, and return all of it.
+    """Add sections to `run/metrics.json`, whole or not at all, and return all of it; None is left out.
 
-    A section that is there already gains the new keys; None is left out. With `provenance` the document begins anew, so
-    that nothing of an earlier evaluation stays.
-
-    Raises:
-        pydantic.ValidationError: the document is not what the schema says. UserError: there is none to add to.
+    A section that is there already gains the new keys. With `provenance` the document begins anew, so that nothing of
+    an earlier evaluation stays. `pydantic.ValidationError` where it would not be what the schema says.
     """
     plain = json.loads(json.dumps(sections, default=lambda scalar: scalar.item()))  # NumPy's numbers become Python's
     document = {} if "provenance" in plain else read_json(study.metrics, "notebook 04")
