@@ -79,7 +79,8 @@ def snakemake(run: Path, snakefile: str, arguments: Sequence[str] = ()) -> dict[
             with contextlib.suppress(OSError, AttributeError):  # AttributeError: Windows
                 os.killpg(process.pid, signal.SIGKILL)  # what a Snakemake that was killed has left
     if status and not failure.exists():
-        write_json(failure, {"status": 1, "sentence": f"{_reason(run, status)}; {short(run / LOG)} has the log."})
+        sentence = f"{_reason(run, status)}; {short(run / LOG)} has Snakemake's log."
+        write_json(failure, {"status": 1, "sentence": sentence})
     return read_json(failure, "the step") if status else None
 
 
@@ -101,8 +102,6 @@ def step(name: str) -> Iterator[dict[str, Any]]:
     A `UserError` is the user's mistake and has status 2; it and a `RuntimeError` tell the reason in their own words.
     """
     try:
-        if not Path(PLAN).exists():
-            raise UserError(f"There is no {PLAN} in {Path.cwd()}: 'vq-lib report NAME' starts this step.")
         yield read_json(PLAN, "'vq-lib report NAME'")
     except Exception as error:
         sentence = str(error)

@@ -61,16 +61,15 @@ def stand_in(study: Study, lengths: Collection[str] = ()) -> None:
 def _fill(study, slices, document, place, key, lengths):
     made = document.provenance
 
-    def summarise(folder, recipe, stage, part):
-        known = part.model_dump(include={"parameters", "images_per_second", "epochs"})
-        seconds = made.seconds.get(stage, 0.0)
-        summary = {"key": key, "recipe": recipe, "seconds": seconds, "precision": made.precision, **known}
-        files.write_json(folder / "summary.json", summary)
+    def summarise(folder, recipe, stage, part, *known):
+        summary = {"key": key, "recipe": recipe, "seconds": made.seconds.get(stage, 0.0), "precision": made.precision}
+        files.write_json(folder / "summary.json", summary | part.model_dump(include={"epochs", *known}))
 
     model = _copied(study.models / "vqvae.keras", place / "vqvae", "VQ-VAE")
     codes = model.encode(slices.images)
     write_arrays(place / "vqvae", "codes", key, codes)
-    summarise(place / "vqvae", vqvae_identity(study, slices), "vqvae", document.vqvae)
+    summarise(place / "vqvae", vqvae_identity(study, slices), "vqvae", document.vqvae,
+              "parameters", "images_per_second")  # fmt: skip
     if not document.prior:
         return
     main, *others = study.recipe.prior.models()
@@ -79,7 +78,7 @@ def _fill(study, slices, document, place, key, lengths):
     rows = {split: slices.where(split) for split in lengths}
     write_arrays(folder, "lengths", key, {split: code_lengths(prior, codes[some], condition[some])
                                           for split, some in rows.items()})  # fmt: skip
-    summarise(folder, prior_identity(study, main, key), "prior", document.prior)
+    summarise(folder, prior_identity(study, main, key), "prior", document.prior, "parameters")
     for name in others:  # of these the report has published figures, and no models
         (place / "prior" / name).mkdir()
         (place / "prior" / name / "model.keras").touch()
