@@ -22,7 +22,6 @@ from vq_lib.study import Study
 
 RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
 LABELS = {"ssim": "SSIM", "ssim_foreground": "foreground SSIM", "psnr": "PSNR (dB)"}
-DIGITS = "{:#.4g}".format
 
 
 def _models(args, prior=False):
@@ -102,6 +101,10 @@ def _found(places):
     return [path for path, _ in found], [name for _, name in found]
 
 
+def _digits(score):
+    return f"{score:.{4 if score <= 1 else 2}f}"  # SSIM goes up to 1, decibels far beyond
+
+
 def _quality(args, paths, names):
     """Reconstructions of the slices in `paths`, their scores in a frame, how many people they are of (None: unknown),
     and the summary, which `--json` keeps.
@@ -136,7 +139,7 @@ def reconstruct(args: Namespace) -> None:
         _save(Path(args.out) / f"{targets[source]}{which}{RECONSTRUCTION}", image)
     shown = scores[list(LABELS)].rename(columns=LABELS)
     shown.insert(0, "image", np.array(names)[of] + number)
-    print(shown.to_string(index=False, float_format=DIGITS, na_rep="–"))
+    print(shown.to_string(index=False, float_format=_digits, na_rep="–"))
     print(f"{len(outputs)} reconstructions written to {args.out}")
 
 
@@ -146,7 +149,7 @@ def score(args: Namespace) -> None:
     shown = pd.DataFrame({label: summary[key] for key, label in LABELS.items() if key in summary}, dtype=float).T
     who = f"of {people} people, 95% interval over people" if people else "95% interval over images (people unknown)"
     print(f"{len(outputs)} images{'' if people else ','} {who}")
-    print(shown.to_string(float_format=DIGITS, na_rep="–"))
+    print(shown.to_string(float_format=_digits, na_rep="–"))
     print(f"codes used {100 * summary['codebook_usage']:.1f}%, perplexity {summary['perplexity']:.1f}")
 
 
