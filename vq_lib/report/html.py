@@ -114,10 +114,11 @@ class _Renderer(IPythonRenderer):
         self.prefix, self.labels, self.contents, self.folder = prefix, labels, contents, folder
 
     def heading(self, text, level, **attrs):
-        if level > 2:
-            return f"<h{level + 1}>{text}</h{level + 1}>\n"
-        place = f"{self.prefix}-{len(self.contents)}"
-        self.contents.append((level + 1, place, Markup(text)))
+        place = "-".join([self.prefix, *re.findall(r"\w+", re.sub(r"<math.*?</math>|<[^>]+>", "", text).lower())])
+        while any(place == other for _, other, _ in self.contents):
+            place += "-again"
+        if level < 3:
+            self.contents.append((level + 1, place, Markup(text)))
         return f'<h{level + 1} id="{place}">{text}</h{level + 1}>\n'
 
     def inline_math(self, body, display="inline"):
