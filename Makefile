@@ -91,4 +91,4 @@ comma := ,
 	@touch $@
 
 readme: .venv/.whole
-	@$(BIN)/python -m vq_lib.report.readme
+	@$(BIN)/python -m vq_lib.report.comparison

@@ -21,7 +21,7 @@ from PIL import Image
 from vq_lib import study
 from vq_lib.errors import UserError
 from vq_lib.files import lock
-from vq_lib.report import build, pipeline, publish
+from vq_lib.report import build, pipeline
 from vq_lib.study import STAGES, Study
 
 SUMMARY = json.dumps({"key": "", "seconds": 1, "epochs": {"done": 1, "planned": 1}})
@@ -197,7 +197,7 @@ def test_what_is_committed_stays_until_it_is_published(tmp_path, quick, capfd):
     printed = capfd.readouterr().out.splitlines()
     assert "run/report.html is ready" in printed[-1] and "make publish REPORT=theirs" in printed[-2]
     assert git(folder, "status", "--porcelain") == ""
-    assert publish.publish(folder) == 0
+    assert build.publish(folder) == 0
     assert (folder / "report.html").read_bytes() == (folder / "run" / "report.html").read_bytes()
     assert (folder / "models" / "vqvae.keras").exists() and (folder / "history-prior.csv").exists()
 
@@ -219,14 +219,14 @@ def test_without_git_what_came_with_a_report_stays_and_what_was_built_is_followe
 def test_half_a_report_is_not_published(tmp_path, quick):
     folder = report(tmp_path / "mine")
     with pytest.raises(UserError, match="nothing to publish"):
-        publish.publish(folder)
+        build.publish(folder)
     assert build.build(folder, until="vqvae") == 0
     with pytest.raises(UserError, match="did not end"):
-        publish.publish(folder)
-    assert build.build(folder) == 0 and publish.publish(folder) == 0
+        build.publish(folder)
+    assert build.build(folder) == 0 and build.publish(folder) == 0
     (folder / "recipe.yaml").write_text(TINY.replace("codes: 16", "codes: 8"), encoding="utf-8")
     with pytest.raises(UserError, match="has changed since"):
-        publish.publish(folder)
+        build.publish(folder)
 
 
 def test_a_report_without_prior_publishes_none(tmp_path, quick):

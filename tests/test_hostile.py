@@ -187,7 +187,7 @@ def test_json(place, content):
                                      "points: " + "[" * 20_000])  # fmt: skip
 def test_sweeps(place, content):
     (place / "sweep.yaml").write_text(content)
-    assert "sweep.yaml" in refuses(sweep.load, Study(str(place)))
+    assert "sweep.yaml" in refuses(sweep.load, place)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "../..", "x" * 5000, "a\x00b", "~nobody/x", "$(touch owned)", "-rf"])

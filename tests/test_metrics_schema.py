@@ -9,7 +9,7 @@ import pytest
 from vq_lib import recipe
 from vq_lib.errors import UserError
 from vq_lib.report import metrics
-from vq_lib.report.card import card
+from vq_lib.report.build import card
 from vq_lib.study import REPOSITORY, Study
 
 PUBLISHED = sorted((REPOSITORY / "reports").glob("*/metrics.json"))

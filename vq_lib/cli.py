@@ -145,12 +145,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args):
-    from vq_lib.report import build, commands, publish, sweep
+    from vq_lib.report import build, commands, sweep
 
     if args.command == "report":
         return build.build(args.report, args.data, args.overrides, force=args.force)
     if args.command == "publish":
-        return publish.publish(args.report)
+        return build.publish(args.report)
     if args.command == "sweep":
         return sweep.run(args.report, args.data)
     return getattr(commands, args.command)(args) or 0

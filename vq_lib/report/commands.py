@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from skimage.util import montage
 
 from vq_lib import files
 from vq_lib.data import folders, persons, reading
@@ -20,25 +21,21 @@ from vq_lib.scores import images as image_scores
 from vq_lib.study import Study
 
 RECONSTRUCTION = ".reconstruction.png"  # ends the name of every file that `reconstruct` writes
-LABELS = {"ssim": ("SSIM", 4), "ssim_foreground": ("foreground SSIM", 4), "psnr": ("PSNR (dB)", 2)}
+LABELS = {"ssim": "SSIM", "ssim_foreground": "foreground SSIM", "psnr": "PSNR (dB)"}
 
 
 def _models(args, prior=False):
     """The VQ-VAE, the prior (None where it is not asked for), and how their images were read, a recipe's `data`."""
-    kinds = ("VQ-VAE", "prior") if prior else ("VQ-VAE",)
     study = None if args.model else _as_built(args.report)
     if study and prior and study.recipe.prior is None:
         raise UserError(f"The report {study.name!r} has no prior, which draws the codes of new images: give its recipe "
                         "a section prior:, as reports/demo has, and build it again.")  # fmt: skip
     start_keras()
     paths = _trained(study, prior) if study else [Path(args.model), *([Path(args.prior)] if prior else [])]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"There is no model file {path}.")
     from vq_lib.models import saved
 
-    models = [saved.load(path, kind) for path, kind in zip(paths, kinds, strict=True)]
-    return models[0], models[1] if prior else None, study.recipe.data if study else Data.model_validate({})
+    models = [saved.load(path, kind) for path, kind in zip(paths, ("VQ-VAE", "prior"), strict=False)]
+    return models[0], models[-1] if prior else None, study.recipe.data if study else Data.model_validate({})
 
 
 def _as_built(report):
@@ -56,16 +53,15 @@ def _trained(study, prior):
     """
     from vq_lib.training.finished import prior_identity, summary_of
 
-    vqvae, own = summary_of(study.vqvae), summary_of(study.main_prior) if prior else None
+    stages = {"vqvae": study.vqvae, **({"prior": study.main_prior} if prior else {})}
+    made = {stage: summary_of(folder) for stage, folder in stages.items()}
     # While a report is built anew, the prior there may still be that of another VQ-VAE.
-    if vqvae and (not prior or own and own["recipe"] == prior_identity(study, study.recipe.prior.name, vqvae["key"])):
-        return [study.vqvae / "model.keras", *([study.main_prior / "model.keras"] if prior else [])]
-    paths = [study.models / "vqvae.keras", *([study.models / "prior.keras"] if prior else [])]
-    build = f"'make report REPORT={study.name}'"
+    if all(made.values()) and (not prior or made["prior"]["recipe"] == prior_identity(
+            study, study.recipe.prior.name, made["vqvae"]["key"])):  # fmt: skip
+        return [folder / "model.keras" for folder in stages.values()]
+    paths, build = [study.models / f"{stage}.keras" for stage in stages], f"'make report REPORT={study.name}'"
     if missing := [path for path in paths if not path.is_file()]:
-        trained = vqvae and missing == paths[1:]
-        raise UserError(f"The report {study.name!r} has no trained {'prior' if trained else paths[0].stem} yet: run "
-                        f"{build} first.")  # fmt: skip
+        raise UserError(f"The report {study.name!r} has no trained {missing[0].stem} yet: run {build} first.")
     path = study.published / "metrics.json"
     if path.exists() and not metrics.fits(study.recipe, metrics.read(path).provenance):
         raise UserError(f"The models in {study.models} were made with other settings than the recipe beside them has "
@@ -80,87 +76,86 @@ def _read(args, paths, model, data):
                             count=data.slices, span=data.range, plane=data.plane, volume=data.volume)  # fmt: skip
 
 
-def _images_in(folder):
-    """The images and volumes in a folder, at any depth; masks and reconstructions are left out."""
-    found = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
-    own = [file for file in found if not file.name.endswith(RECONSTRUCTION)]
-    kept = [Path(file.path) for file in own if not folders.is_mask(file)]
-    if not kept:
-        but = " but masks" if own else " but reconstructions" if found else ""
-        raise UserError(f"{folder} holds no images{but} ({', '.join(folders.IMAGES + folders.VOLUMES)}).")
-    for count, what in ((len(found) - len(own), "are reconstructions"), (len(own) - len(kept), "are masks")):
-        if count:
-            print(f"{count} files {what} by their names and were left out")
-    return kept
+def _found(places):
+    """The images and volumes in `places`, files or folders, and the name of each from the folder that it lies in; masks
+    and reconstructions at any depth of a folder are left out.
+    """
+    found: list[tuple[Path, str]] = []
+    for place in map(Path, places):
+        if not place.exists():
+            raise UserError(f"There is no image or folder {place}.")
+        if not place.is_dir():
+            found.append((place, place.name))
+            continue
+        kinds = folders.IMAGES + folders.VOLUMES
+        every = [file for file in folders.walk(place)[0] if file.name.lower().endswith(kinds)]
+        own = [file for file in every if not file.name.endswith(RECONSTRUCTION)]
+        kept = [Path(file.path) for file in own if not folders.is_mask(file)]
+        if not kept:
+            but = " but masks" if own else " but reconstructions" if every else ""
+            raise UserError(f"{place} holds no images{but} ({', '.join(kinds)}).")
+        for count, what in ((len(every) - len(own), "reconstructions"), (len(own) - len(kept), "masks")):
+            if count:
+                print(f"{count} files are {what} by their names and were left out")
+        found += [(path, path.relative_to(place).as_posix()) for path in kept]
+    return [path for path, _ in found], [name for _, name in found]
 
 
-def _quality(args, names, paths):
-    """Reconstructions of the slices in `paths`, their scores in a frame, whose they are, and the summary."""
+def _digits(score):
+    return f"{score:.{4 if score <= 1 else 2}f}"  # SSIM goes up to 1, decibels far beyond
+
+
+def _quality(args, paths, names):
+    """Reconstructions of the slices in `paths`, their scores in a frame, how many people they are of (None: unknown),
+    and the summary, which `--json` keeps.
+    """
     model, _, data = _models(args)
     images, of = _read(args, paths, model, data)
     codes, size = model.encode(images), model.quantizer.num_embeddings
-    outputs = model.decode(codes)
-    people = persons.of(names)
-    known = all(people)
-    groups = np.array(people)[of] if known else np.arange(len(images))
+    outputs, people = model.decode(codes), persons.of(names)
     scores = image_scores.scores(images, outputs)
     summary = {
-        **image_scores.summary(scores, groups), **code_scores.summary(codes, images, size),
+        **image_scores.summary(scores, np.array(people)[of] if all(people) else np.arange(len(images))),
+        **code_scores.summary(codes, images, size), "parameters": model.parameter_counts,
         "bits_per_pixel": float(np.log2(size) * np.prod(model.grid) / np.prod(images.shape[1:3])),
-        "parameters": model.parameter_counts,
     }  # fmt: skip
-    return outputs, pd.DataFrame(scores).assign(of=of), len(set(people)) if known else None, summary
+    if args.json:
+        files.write_json(args.json, summary)
+    return outputs, pd.DataFrame(scores).assign(of=of), len(set(people)) if all(people) else None, summary
 
 
 def reconstruct(args: Namespace) -> None:
     """Write `<name>.reconstruction.png` of each image into `--out`, those of a folder with their sub-folders, and print
     their scores; of a volume, of each slice.
     """
-    found: list[tuple[Path, Path]] = []  # each image, and the folder that it is named from
-    for path in map(Path, args.images):
-        if not path.exists():
-            raise UserError(f"There is no image {path}.")
-        found += [(image, path) for image in _images_in(path)] if path.is_dir() else [(path, path.parent)]
-    paths, names = [path for path, _ in found], [path.relative_to(folder).as_posix() for path, folder in found]
+    paths, names = _found(args.images)
     targets = [Path(name).with_suffix("").as_posix() for name in names]
     if len(set(targets)) < len(targets):
         raise UserError("Two of the images have the same name, so their reconstructions would overwrite each other.")
-    outputs, scores, _, summary = _quality(args, names, paths)
+    outputs, scores, _, _ = _quality(args, paths, names)
     of, place = scores["of"], scores.groupby("of").cumcount() + 1
     number = np.where(of.duplicated(keep=False), place.map(".{:02d}".format), "").astype(object)
     for image, source, which in zip(outputs, of, number, strict=True):
         _save(Path(args.out) / f"{targets[source]}{which}{RECONSTRUCTION}", image)
-    shown = pd.DataFrame({"image": np.array(names)[of] + number})
-    for key, (label, digits) in LABELS.items():
-        shown[label] = scores[key].map(f"{{:.{digits}f}}".format)
-    print(shown.to_string(index=False))
+    shown = scores[list(LABELS)].rename(columns=LABELS)
+    shown.insert(0, "image", np.array(names)[of] + number)
+    print(shown.to_string(index=False, float_format=_digits, na_rep="–"))
     print(f"{len(outputs)} reconstructions written to {args.out}")
-    if args.json:
-        files.write_json(args.json, summary)
 
 
 def score(args: Namespace) -> None:
     """Print SSIM, foreground SSIM and PSNR over a folder, with intervals over the people that its names tell apart."""
-    folder = Path(args.folder)
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}.")
-    paths = _images_in(folder)
-    outputs, _, people, summary = _quality(args, [path.relative_to(folder).as_posix() for path in paths], paths)
-    parts = ("mean", "low", "high")
-    rows = {label: ["–" if summary[key][part] is None else f"{summary[key][part]:.{digits}f}" for part in parts]
-            for key, (label, digits) in LABELS.items() if key in summary}  # fmt: skip
+    outputs, _, people, summary = _quality(args, *_found([args.folder]))
+    shown = pd.DataFrame({label: summary[key] for key, label in LABELS.items() if key in summary}, dtype=float).T
     who = f"of {people} people, 95% interval over people" if people else "95% interval over images (people unknown)"
     print(f"{len(outputs)} images{'' if people else ','} {who}")
-    print(pd.DataFrame.from_dict(rows, orient="index", columns=parts).to_string())
+    print(shown.to_string(float_format=_digits, na_rep="–"))
     print(f"codes used {100 * summary['codebook_usage']:.1f}%, perplexity {summary['perplexity']:.1f}")
-    if args.json:
-        files.write_json(args.json, summary)
 
 
 def generate(args: Namespace) -> None:
     """Draw `-n` new images and write them as one picture, in a grid."""
     out = Path(args.out)
-    Image.init()
     if out.suffix.lower() not in folders.IMAGES:
         raise UserError(f"--out {out} must end in one of {', '.join(folders.IMAGES)}.")
     model, prior, data = _models(args, prior=True)
@@ -179,12 +174,9 @@ def generate(args: Namespace) -> None:
         codes = sampling.complete(prior, given, args.n, **options)
     else:
         codes = sampling.sample(prior, args.n, **options)
-    images = model.decode(codes)
-    columns = int(np.ceil(np.sqrt(args.n)))
-    rows = -(-args.n // columns)
-    blank = np.zeros((rows * columns - args.n, *images.shape[1:]), images.dtype)
-    grid = np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
-    _save(out, grid.reshape(rows * images.shape[1], columns * images.shape[2], -1))
+    images, columns = model.decode(codes), int(np.ceil(np.sqrt(args.n)))
+    shape = (-(-args.n // columns), columns)
+    _save(out, montage(images, fill=[0] * images.shape[-1], grid_shape=shape, channel_axis=-1))
     print(f"{args.n} new images written to {out}")
 
 
@@ -193,16 +185,13 @@ def _condition(prior, args):
     is; -1 where not conditioned.
     """
     columns = []
-    for number, (option, value, known, what) in enumerate((
-        ("--label", args.label, prior.labels, "labels"),
-        ("--position", args.position, tuple(range(prior.slices)), "slice positions"),
-    )):  # fmt: skip
-        if value is not None and not known:
-            raise UserError(f"{option} {value} means nothing to this prior: it was not trained with {what}.")
+    for number, (name, known) in enumerate({"label": prior.labels, "position": tuple(range(prior.slices))}.items()):
+        value = getattr(args, name)
         if value is not None and value not in known:
-            names = f"{nearest(value, known)} It knows {', '.join(known)}." if what == "labels" else \
-                f" It knows 0 to {len(known) - 1}."  # fmt: skip
-            raise UserError(f"{option} {value} is unknown to this prior.{names}")
+            knows = f"knows {', '.join(known)}" if name == "label" else f"knows 0 to {len(known) - 1}"
+            hint = nearest(value, known) if name == "label" else ""
+            raise UserError(f"--{name} {value} is unknown to this prior.{hint} It "
+                            f"{knows if known else f'was not trained with {name}s'}.")  # fmt: skip
         drawn = np.random.default_rng([args.seed, number]).integers(0, max(len(known), 1), args.n)
         columns.append(np.full(args.n, known.index(value)) if value is not None else drawn if known else drawn - 1)
     return np.stack(columns, axis=1)
@@ -220,8 +209,7 @@ def _mask(name, grid):
         mask[parts[name]] = True
     elif Path(name).is_file():
         side = 8 * max(h, w)
-        white = reading.read(name, side) > 127
-        mask = np.any(white.reshape(h, side // h, w, side // w), axis=(1, 3))
+        mask[:] = (reading.read(name, side) > 127).reshape(h, side // h, w, side // w).any(axis=(1, 3))
     else:
         raise UserError(f"--mask {name} is neither a file nor one of {', '.join(parts)}.{nearest(name, parts)}")
     if not mask.any():

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageChops
 
 from vq_lib.files import whole_file
-from vq_lib.plots.names import NAMES, rated
+from vq_lib.plots.names import named, rated
 from vq_lib.study import REPOSITORY, Study
 
 TEMPLATES = REPOSITORY / "reports" / "template"
@@ -26,26 +26,25 @@ Format = str | Callable[[Any], str]
 
 
 class Shown:
-    """Something that a notebook displays as HTML, and a terminal as plain text.
+    """What a notebook displays as HTML, and a terminal as plain text.
 
-    Args:
-        markup, text: the two forms. kind: "figure", "table" or "settings", by which the report's HTML knows it.
-        about: name and alt text of a figure or table.
+    `kind`: "figure", "table" or "settings", by which the report's HTML knows it; `about`: its name and alt text.
     """
 
     def __init__(self, markup: str, text: str, kind: str = "", **about: str):
         self.markup, self.text = str(markup), text
         self.metadata = {"vq_lib": {"kind": kind, **about}, "tags": [kind]} if kind else {}
 
+    def __html__(self) -> str:  # which a template inserts as it is
+        return self.markup
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.markup, "text/plain": self.text}, self.metadata
 
 
 def rendered(figure: Figure, alt: str) -> tuple[str, bytes]:
-    """`(suffix, bytes)` of a figure: pictures as WebP, pure curves as SVG with `role="img"` and a `<title>`.
-
-    A picture is lossless where that is smaller, and lossy, in a quality at which the loss is not seen, where it is not.
-    The same figure gives the same bytes.
+    """`(suffix, bytes)` of a figure, always the same: pure curves as SVG with `role="img"` and a `<title>`, pictures as
+    WebP, lossless where that is smaller, and lossy, in a quality at which the loss is not seen, where it is not.
     """
     buffer = io.BytesIO()
     if not any(axes.images for axes in figure.axes):
@@ -56,11 +55,10 @@ def rendered(figure: Figure, alt: str) -> tuple[str, bytes]:
         colour = image.convert("RGB")
     grey = colour.convert("L")
     picture = colour if ImageChops.difference(colour, grey.convert("RGB")).getbbox() else grey
-    return "webp", min((webp(picture, lossless=True), webp(picture, quality=QUALITY)), key=len)
+    return "webp", min((_webp(picture, lossless=True), _webp(picture, quality=QUALITY)), key=len)
 
 
-def webp(picture: Image.Image, **options: Any) -> bytes:
-    """A picture as WebP; `options` are Pillow's."""
+def _webp(picture, **options):
     buffer = io.BytesIO()
     picture.save(buffer, "webp", method=6, **options)
     return buffer.getvalue()
@@ -74,7 +72,7 @@ def thumbnail(path: Path, side: int) -> str | None:
     except OSError:
         return None
     small.thumbnail((side, 2 * side), Image.Resampling.LANCZOS)
-    return source("webp", webp(small, quality=80))
+    return source("webp", _webp(small, quality=80))
 
 
 def source(suffix: str, content: bytes) -> str:
@@ -91,10 +89,8 @@ class Figures:
     def __call__(self, figure: Figure, name: str, caption: str, alt: str) -> Shown:
         """Save `figure` as `run/figures/<name>.svg` or `.webp` and return it for display.
 
-        Args:
-            name: unique within the report; a text refers to it by the link `[figure](#figure-<name>)`.
-            caption: one or two sentences: what is seen. Plain text.
-            alt: what a reader who cannot see the figure must know. Plain text.
+        `name` is unique within the report; a text refers to it by the link `[figure](#figure-<name>)`. `caption`, one
+        or two sentences: what is seen. `alt`: what a reader who cannot see the figure must know. Both are plain text.
         """
         suffix, content = rendered(figure, alt)
         with whole_file(self.folder / f"{name}.{suffix}") as temporary:
@@ -108,49 +104,36 @@ class Figures:
 def table(frame: pd.DataFrame, name: str, caption: str, formats: Mapping[str, Format] | Format | None = None) -> Shown:
     """A data frame as a table that a screen reader can read and that scrolls where it is too wide.
 
-    Args:
-        frame: a row each; the index heads the rows, or the first column where the index only counts.
-        name: unique within the report; a text refers to it by the link `[table](#table-<name>)`.
-        caption: what the rows are, and of whom. Plain text.
-        formats: of a column, such as `"{:.3f}"` or a function, or one for all columns of numbers; what is missing is –.
+    The index heads the rows, or the first column where the index only counts. `name` is unique within the report; a
+    text refers to it by the link `[table](#table-<name>)`. `caption`, plain text: what the rows are, and of whom.
+    `formats`: of a column, such as `"{:.3f}"` or a function, or one for all columns of numbers; what is missing is –.
     """
     if not isinstance(formats, Mapping):
         formats = {} if formats is None else dict.fromkeys(frame.select_dtypes("number").columns, formats)
     if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index(names=frame.index.names if all(frame.index.names) else None)
-        frame = frame.rename(columns={"index": ""})
-    text = pd.DataFrame({
-        column: ["–" if _missing(cell) else _formatted(cell, formats.get(column)) for cell in frame[column]]
-        for column in frame.columns
-    })  # fmt: skip
-    rows = text.to_numpy().tolist()
-    markup = macro("table")(name, caption, list(text.columns), rows)
+        frame = frame.rename_axis([level or "" for level in frame.index.names]).reset_index()
+    forms = {column: form.format if isinstance(form, str) else form for column, form in formats.items()}
+    text = pd.concat([cells.map(forms.get(column, _plain), na_action="ignore")
+                      for column, cells in frame.astype(object).items()], axis=1)  # fmt: skip
+    text = text.where(text.notna() & (text != ""), "–")
+    markup = macro("table")(name, caption, list(text.columns), text.to_numpy().tolist())
     return Shown(markup, f"{caption}\n{text.to_string(index=False)}", "table", name=name)
 
 
-def _missing(cell):
-    return cell is None or cell == "" or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
-
-
-def _formatted(cell, form):
-    if form is None:
-        return f"{cell:,}" if isinstance(cell, numbers.Integral) and not isinstance(cell, bool) else str(cell)
-    return form.format(cell) if isinstance(form, str) else form(cell)
+def _plain(cell):
+    return f"{cell:,}" if isinstance(cell, numbers.Integral) and not isinstance(cell, bool) else str(cell)
 
 
 def interval(score: Any, digits: int = 3) -> str:
     """A score as text, "0.952 (0.951–0.954)"; the mean alone where there is no interval, and – where there is none.
 
-    Args:
-        score: `{"mean", "low", "high"}`, a `metrics.Score`, or a number.
+    `score`: `{"mean", "low", "high"}`, a `metrics.Score`, or a number.
     """
     if score is None:
         return "–"
-    if not isinstance(score, dict):
-        score = score.model_dump() if hasattr(score, "model_dump") else {"mean": float(score)}
-    ends = [score.get("low"), score.get("high")]
-    around = "" if None in ends else f" ({ends[0]:.{digits}f}–{ends[1]:.{digits}f})"
-    return f"{score['mean']:.{digits}f}{around}"
+    ends = {"mean": score} if isinstance(score, numbers.Real) else dict(score)
+    mean, low, high = (ends.get(name) for name in ("mean", "low", "high"))
+    return f"{mean:.{digits}f}" + ("" if None in (low, high) else f" ({low:.{digits}f}–{high:.{digits}f})")
 
 
 def settings(study: Study) -> Shown:
@@ -159,7 +142,7 @@ def settings(study: Study) -> Shown:
     rows = [("report", study.name), ("data", data), *study.recipe.settings()]
     frame = pd.DataFrame(rows, columns=["setting", "value"], dtype=object)
     whole = table(frame, "settings", "Settings of this report")
-    return Shown(macro("folded")("Settings", Markup(whole.markup)), whole.text, "settings")
+    return Shown(macro("folded")("Settings", whole), whole.text, "settings")
 
 
 def folded(summary: str, text: str) -> Shown:
@@ -177,10 +160,10 @@ def templates(autoescape: bool = True) -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=autoescape, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)  # fmt: skip
     environment.filters |= {
-        "interval": interval, "rated": rated, "named": lambda name: NAMES.get(name, name),
+        "interval": interval, "rated": rated, "named": named,
         "decimals": lambda number, digits: "–" if number is None else f"{number:.{digits}f}",
         "percent": lambda share: "–" if share is None else f"{share:.1%}",
-        "epochs": lambda epochs: f"{epochs.done} of {epochs.planned}",
+        "epochs": "{0[done]} of {0[planned]}".format,
     }  # fmt: skip
     return environment
 

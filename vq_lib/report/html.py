@@ -22,10 +22,11 @@ from nbconvert.preprocessors import TagRemovePreprocessor
 from vq_lib.data import acknowledged
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_file
-from vq_lib.plots.names import LAYOUTS, NAMES
+from vq_lib.plots.names import LAYOUTS, named
 from vq_lib.report import display
 from vq_lib.report.metrics import read
-from vq_lib.study import REPOSITORY, STAGES, Study
+from vq_lib.report.pipeline import step
+from vq_lib.study import REPOSITORY, Study
 
 FIRST = ("vqvae-panels", "samples")  # figures that stand, made smaller, beside the headline
 # What TensorFlow's C++ writes about itself; what Python warns of is kept, and the executed notebooks keep it all.
@@ -34,79 +35,66 @@ CHATTER = re.compile(
     re.M,
 )
 
+REMOVED = TagRemovePreprocessor(
+    remove_cell_tags={"remove", "parameters", "injected-parameters"}, remove_input_tags={"hide-input"},
+    remove_single_output_tags={"settings"},  # which are shown once, at the end
+)  # fmt: skip
+
 
 def render(study: Study, notebooks: Sequence[Path], appendix: Path | None = None) -> str:
-    """The report as text.
+    """The report as text, from the executed `notebooks` in order, and the one to be folded at the end.
 
-    Args:
-        study: whose `metrics.json` fills the title block, the summary and the provenance.
-        notebooks: paths of the executed notebooks, in order. appendix: of the one to be folded at the end.
-
-    Raises:
-        UserError: `metrics.json` or `notes.md` cannot be read.
+    The study's `metrics.json` fills the title block, the summary and the provenance. `UserError` where that, or
+    `notes.md`, cannot be read.
     """
     paths = [*notebooks, *([appendix] if appendix else [])]
-    executed = [_cleaned(nbformat.read(path, as_version=4)) for path in paths]
+    executed = [REMOVED.preprocess(nbformat.read(path, as_version=4), {})[0] for path in paths]
+    runs = {path.stem: notebook.metadata.get("vq_lib") for path, notebook in zip(paths, executed, strict=True)}
+    last = max((datetime.date.fromisoformat(run["date"][:10]) for run in runs.values() if run), default=None)
     metrics = read(study.metrics) if study.metrics.exists() else None
-    layout = (metrics.data.checks.layout if metrics else None) or study.recipe.data.layout
+    layout = (metrics.data.checks.layout if metrics else None) or study.recipe.data.layout or ""
     labels, alts = _number(executed)
-    sections = []
-    for number, notebook in enumerate(executed, 1):
-        contents: list[tuple[int, str, str]] = []
-        sections.append((f"notebook-{number}", _cells(notebook, f"part-{number}", labels, contents), contents))
-    folded = sections.pop() if appendix else None
-    aim, discussion = _notes(study.folder)
+    sections = [(f"notebook-{number}", *_cells(notebook, f"part-{number}", labels))
+                for number, notebook in enumerate(executed, 1)]  # fmt: skip
+    small = {name: display.thumbnail(study.figures / f"{name}.webp", 900) for name in FIRST if name in alts}
+    notes = _notes(study.folder)
     text = display.templates().get_template("page.html.j2").render(
-        recipe=study.recipe, name=study.name, author=study.recipe.author, built=_built(executed),
-        css=(display.TEMPLATES / "report.css").read_text(encoding="utf-8"), metrics=metrics,
-        pictures=_pictures(study, alts), layout=LAYOUTS.get(layout or "", ""),
-        aim=aim, sections=sections, discussion=discussion, appendix=folded,
-        acknowledgement=acknowledged(layout) if layout else "", settings=Markup(display.settings(study).markup),
-        trainings=_trainings(study),
-        runs={path.stem: notebook.metadata.get("vq_lib") for path, notebook in zip(paths, executed, strict=True)},
+        recipe=study.recipe, name=study.name, metrics=metrics, runs=runs, trainings=_trainings(study),
+        built=f"{last.day} {last:%B %Y}" if last else "",
+        pictures=[(f"figure-{name}", source, alts[name]) for name, source in small.items() if source],
+        appendix=sections.pop() if appendix else None, sections=sections,
+        aim=[part for part in notes if part[0].lower() == "aim"],
+        discussion=[part for part in notes if part[0].lower() != "aim"],
+        layout=LAYOUTS.get(layout, ""), acknowledgement=acknowledged(layout) if layout else "",
+        settings=display.settings(study),
     )  # fmt: skip
     return _without_this_machine(re.sub(r"[ \t]+\n", "\n", text), study)
 
 
-def _cleaned(notebook):
-    """The notebook without parameters, tagged cells and TensorFlow's chatter; settings are shown once, at the end."""
-    TagRemovePreprocessor(
-        remove_cell_tags={"remove", "parameters", "injected-parameters"}, remove_input_tags={"hide-input"},
-        remove_single_output_tags={"settings"},
-    ).preprocess(notebook, {})  # fmt: skip
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.get("name") == "stderr":
-                output.text = CHATTER.sub("", output.text)
-        if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("text", "-").strip()]
-    return notebook
-
-
 def _number(notebooks):
     """Number figures and tables in order: `{id: "Figure 3"}`, and the alt texts of figures by name."""
-    labels, alts, counts = {}, {}, {"figure": 0, "table": 0}
+    labels: dict[str, str] = {}
+    alts: dict[str, str] = {}
     for output in (output for notebook in notebooks for cell in notebook.cells for output in cell.get("outputs", [])):
         about = output.get("metadata", {}).get("vq_lib", {})
-        if about.get("kind") in counts:
-            counts[about["kind"]] += 1
-            label = f"{about['kind'].capitalize()} {counts[about['kind']]}"
-            labels[f"{about['kind']}-{about['name']}"] = label
-            if "alt" in about:
-                alts[about["name"]] = about["alt"]
+        if (kind := about.get("kind")) in ("figure", "table"):
+            label = f"{kind.capitalize()} {1 + sum(name.startswith(kind) for name in labels)}"
+            labels[f"{kind}-{about['name']}"] = label
+            alts |= {about["name"]: about["alt"]} if "alt" in about else {}
             number = f'<span class="number">{label}. </span>'
             output.data["text/html"] = output.data["text/html"].replace('<span class="number"></span>', number, 1)
     return labels, alts
 
 
-def _cells(notebook, prefix, labels, contents):
-    """The cells of a notebook as HTML; its headings are appended to `contents` as (level, id, markup)."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.metadata["html"] = markdown(cell.source, prefix, labels, contents)
-    exporter = HTMLExporter(template_name="template", extra_template_basedirs=[str(display.TEMPLATES.parent)])
+def _cells(notebook, prefix, labels):
+    """The cells of a notebook as HTML, and its headings as (level, id, markup)."""
+    contents: list[tuple[int, str, str]] = []
+    exporter = HTMLExporter(template_name="template", extra_template_basedirs=[str(display.TEMPLATES.parent)], filters={
+        "markdown": lambda source: markdown(source, prefix, labels, contents),
+        "without_chatter": lambda text: CHATTER.sub("", text),
+    })  # fmt: skip
     body, _ = exporter.from_notebook_node(notebook)
-    return Markup(re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', body))  # long lines scroll, by keyboard too
+    return Markup(re.sub(r"<pre(?=[ >])", '<pre tabindex="0"', body)), contents  # long lines scroll, by keyboard too
 
 
 class _Inline(MathInlineParser):
@@ -133,17 +121,18 @@ class _Renderer(IPythonRenderer):
             self.contents.append((level + 1, place, Markup(text)))
         return f'<h{level + 1} id="{place}">{text}</h{level + 1}>\n'
 
-    def inline_math(self, body):
-        return _mathml(body, "inline")
+    def inline_math(self, body, display="inline"):
+        try:
+            return convert(body.strip(), display=display)
+        except Exception:  # whatever its parser stumbles on, a reader can still read the LaTeX
+            return f"<code>{html.escape(body)}</code>"
 
     def block_math(self, body):
-        return f'<span class="vq-equation" tabindex="0">{_mathml(body, "block")}</span>'
+        return f'<span class="vq-equation" tabindex="0">{self.inline_math(body, "block")}</span>'
 
     def link(self, text, url, title=None):
         label = self.labels.get(url[1:]) if re.match("#(figure|table)-", url) else text
-        if not (label or "").strip():  # of a badge, or of a figure that this report has not
-            return text
-        return super().link(label, url, title)
+        return super().link(label, url, title) if (label or "").strip() else text  # of a badge, or of no figure here
 
     def image(self, text, url, title=None):
         path = self.folder / url if self.folder and "://" not in url else None
@@ -157,94 +146,54 @@ class _Renderer(IPythonRenderer):
 
     block_html = inline_html
 
-    def paragraph(self, text):
-        return super().paragraph(text) if text.strip() else ""
-
 
 def markdown(source: str, prefix: str, labels: dict[str, str], contents: list, folder: Path | None = None) -> Markup:
     """Markdown as HTML; its headings down to the second level are appended to `contents` as (level, id, markup).
 
-    Args:
-        prefix: begins the ids of headings. labels: `{"figure-<name>": "Figure 3"}`. folder: of pictures to embed.
+    `prefix` begins the ids of headings; `labels`: `{"figure-<name>": "Figure 3"}`; `folder`: of pictures to embed.
     """
     renderer = _Renderer(prefix, labels, contents, folder)
     return Markup(MarkdownWithMath(renderer, inline=_Inline(hard_wrap=False)).render(source))
 
 
-def _mathml(latex, display):
-    try:
-        return convert(latex.strip(), display=display)
-    except Exception:  # whatever its parser stumbles on, a reader can still read the LaTeX
-        return f"<code>{html.escape(latex)}</code>"
-
-
 def _notes(folder):
-    """The author's own `notes.md`: what stands under "Aim", and all other parts, each a list of (title, markup)."""
+    """The author's own `notes.md`, a list of (title, markup); what stands before the first heading is the aim."""
     path = folder / "notes.md"
     try:
         source = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}; save it as text in UTF-8.") from None
     before, *pieces = re.split(r"^ {0,3}#{1,2}[ \t]+(.+?)[ \t#]*$", source, flags=re.M)
-    parts = [*([("Aim", before)] if before.strip() else []), *zip(pieces[::2], pieces[1::2], strict=True)]
-    parts = [(title, markdown(text, "notes", {}, [], folder)) for title, text in parts if text.strip()]
-    aim = [part for part in parts if part[0].lower() == "aim"]
-    return aim, [part for part in parts if part not in aim]
-
-
-def _pictures(study, alts):
-    """The first pictures, reduced: a list of (id of the figure, source, alt text)."""
-    found = [(name, display.thumbnail(study.figures / f"{name}.webp", 900)) for name in FIRST if name in alts]
-    return [(f"figure-{name}", small, alts[name]) for name, small in found if small]
-
-
-def _built(executed):
-    """The day on which the last of the notebooks was run, such as "21 November 2026"; "" where none says."""
-    dates = [notebook.metadata["vq_lib"]["date"][:10] for notebook in executed if "vq_lib" in notebook.metadata]
-    last = datetime.date.fromisoformat(max(dates)) if dates else None
-    return f"{last.day} {last:%B %Y}" if last else ""
+    parts, contents = [("Aim", before), *zip(pieces[::2], pieces[1::2], strict=True)], list[tuple]()
+    return [(title, markdown(text, "notes", {}, contents, folder)) for title, text in parts if text.strip()]
 
 
 def _trainings(study):
     """`{model: summary.json}` of each: a report may be built anew, by later code, around models trained long before."""
-    places = {"the VQ-VAE": study.vqvae}
-    if study.recipe.prior is not None:
-        places |= {NAMES.get(name, name): study.prior / name for name in study.recipe.prior.models()}
+    priors = study.recipe.prior.models() if study.recipe.prior else ()
+    places = {"the VQ-VAE": study.vqvae, **{named(name): study.prior / name for name in priors}}
     paths = {name: folder / "summary.json" for name, folder in places.items()}
     return {name: read_json(path, "notebook 02 or 03") for name, path in paths.items() if path.exists()}
 
 
 def _without_this_machine(text, study):
     """Where things lie on this machine is nobody's business who reads a published report."""
-    places = [(study.data_folder, study.data_folder.name)] if study.data_folder else []
     inside = study.folder.is_relative_to(REPOSITORY)
-    places += [(study.folder, study.folder.relative_to(REPOSITORY).as_posix() if inside else study.name),
-               (sys.prefix, "environment"), (REPOSITORY, "."), (Path.home(), "~")]  # fmt: skip
-    for place, name in places:
-        for form in {str(place), html.escape(str(place)), html.escape(str(place), quote=False), str(escape(place))}:
-            if len(form) > 3:
-                shown = html.escape(name).replace("\\", r"\\")  # taken as it is, not as a reference to a group
-                text = re.sub(re.escape(form) + r"(?![\w.-])", shown, text)
+    places = {study.data_folder: getattr(study.data_folder, "name", ""),
+              study.folder: study.folder.relative_to(REPOSITORY).as_posix() if inside else study.name,
+              sys.prefix: "environment", REPOSITORY: ".", Path.home(): "~"}  # the innermost first  # fmt: skip
+    for place, name in places.items():
+        forms = {str(place), html.escape(str(place)), html.escape(str(place), quote=False), str(escape(place))}
+        for form in (re.escape(form) for form in forms if place and len(form) > 3):
+            text = re.sub(rf"{form}(?![\w.-])", html.escape(name).replace("\\", r"\\"), text)  # no group's number
     return text
 
 
-def main() -> None:
-    """Write `report.html` of the plan in the current folder."""
-    from vq_lib.report.build import fail, read_plan
-
-    try:
-        plan = read_plan()
+if __name__ == "__main__":
+    with step("report.html") as plan:
         study = Study(plan["report"], plan["data"], plan["overrides"])
-        paths = {stage: study.notebooks / f"{name}.ipynb" for stage, name in STAGES.items()}
-        appendix = (
-            paths.pop("appendix", None) if getattr(study.recipe, "appendix", True) else paths.pop("appendix") and None
-        )
-        text = render(study, list(paths.values()), appendix)
+        paths = [study.notebooks / f"{name}.ipynb" for name in plan["stages"]]
+        appendix = paths.pop() if study.recipe.appendix else None
+        text = render(study, paths, appendix)
         with whole_file(study.html) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    except UserError as error:
-        fail(str(error), status=2)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,53 +4,44 @@ All scores are of test people unless named otherwise. A stage that a recipe leav
 """
 
 import json
+import platform
+import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from vq_lib.errors import UserError
 from vq_lib.files import digest, read_json, write_json
 from vq_lib.recipe import Recipe
-from vq_lib.study import Study
+from vq_lib.study import REPOSITORY, Study
+
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "tensorflow-probability", "numpy", "pandas", "scikit-image",
+            "scikit-learn", "papermill", "nilearn")  # fmt: skip
+CODE = ("vq_lib", "notebooks", "pyproject.toml", "constraints.txt")
+
+
+Count = Annotated[dict[Literal["images", "people"], int], pydantic.Field(min_length=2)]  # how large a split is
+Epochs = Annotated[dict[Literal["done", "planned"], int], pydantic.Field(min_length=2)]
 
 
 class Part(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     """A part of `metrics.json`; what is no finite number is a mistake, and so is an unknown key unless `extra` says."""
 
 
-class Score(Part):
-    """A mean with its 95% interval over people; without the latter where there is one person."""
-
+class Score(Part):  # a mean with its 95% interval over people; without the latter where there is one person
     mean: float
     low: float | None = None
     high: float | None = None
 
 
-class Count(Part):
-    """How large a split is."""
-
-    images: int
-    people: int
-
-
-class Epochs(Part):
-    """How many epochs a training has had, and should have had."""
-
-    done: int
-    planned: int
-
-
-class Checks(Part, extra="allow"):
-    """What was found in the data: the layout, the sentences to heed, and `{check: {"count", "examples"}}`."""
-
+class Checks(Part, extra="allow"):  # of the data: also `{check: {"count", "examples"}}`
     layout: str | None = None
     warnings: list[str] = []
 
 
 class Data(Part):
-    """The three splits and what the checks found."""
-
     train: Count | None = None
     validation: Count | None = None
     test: Count
@@ -58,8 +49,6 @@ class Data(Part):
 
 
 class VQVAE(Part):
-    """Reconstruction and codes; `bits_per_pixel` is that of codes of fixed length."""
-
     ssim: Score
     ssim_foreground: Score
     psnr: Score
@@ -67,30 +56,26 @@ class VQVAE(Part):
     perplexity: float | None = None
     perplexity_foreground: float | None = None
     perplexity_cap: float | None = None
-    bits_per_pixel: float
+    bits_per_pixel: float  # of codes of fixed length
     parameters: dict[str, int]
     images_per_second: float
     epochs: Epochs
 
 
-class Rival(Part, extra="allow"):
-    """A prediction without a model; or, where it has rates (`…_payload`: without the container), an image codec."""
-
+class Rival(Part, extra="allow"):  # a prediction without a model; or, where it has rates, an image codec
     ssim: float
     ssim_foreground: float
     psnr: float | None = None
     bits_per_pixel: float | None = None
-    bits_per_pixel_payload: float | None = None
+    bits_per_pixel_payload: float | None = None  # without the container
     lead: dict[str, Score] = {}  # how far the model is ahead of it
 
 
 class Prior(Part, extra="allow"):
-    """The prior in bits: `bits_per_code` on each split, and what tables of frequencies need on the test split."""
-
     name: str
-    bits_per_code: dict[str, float]
+    bits_per_code: dict[str, float]  # on each split
     models: dict[str, dict[str, float]] = {}
-    baselines_bits_per_code: dict[str, float] = {}
+    baselines_bits_per_code: dict[str, float] = {}  # what tables of frequencies need on the test split
     bits_per_pixel: float
     parameters: int
     epochs: Epochs
@@ -98,49 +83,43 @@ class Prior(Part, extra="allow"):
 
 
 class Samples(Part, extra="allow"):
-    """Generated images. `two_sample_auc` is of samples with grain; against training people where there is a floor, that
-    of two halves of these people. `memorised_by_chance` is the most that the rule finds among other people's slices.
-    """
-
     count: int
     seconds: float
-    two_sample_auc: Score | None = None
+    two_sample_auc: Score | None = None  # of samples with grain; against training people where there is a floor
     two_sample_auc_without_grain: Score | None = None
-    two_sample_floor: Score | None = None
+    two_sample_floor: Score | None = None  # that of two halves of these people
     two_sample_people: int | None = None
     pair_ms_ssim: dict[str, float] | None = None
     failed_fraction: float | None = None
     failed_by_chance: float | None = None
     failed_beyond_chance: bool | None = None
     memorised_fraction: float | None = None
-    memorised_by_chance: float | None = None
+    memorised_by_chance: float | None = None  # the most that the rule finds among other people's slices
 
 
 class Provenance(Part):
-    """What the figures were made with. `keys`: see `stage_keys`. `seconds`: of each stage, "prior snail" among them."""
-
     versions: dict[str, str] = {}
     backend: str
     device: str
-    precision: str
+    precision: str  # of the training, a dtype policy
     repeatable: bool | None = None
     recipe_sha256: str
     overrides: str = ""
     data_fingerprint: str
     commit: str | None = None
-    seconds: dict[str, float] = {}
-    keys: dict[str, str | None] | None = None
+    seconds: dict[str, float] = {}  # of each stage, "prior snail" among them
+    keys: dict[str, str | None] | None = None  # see `stage_keys`
 
 
 class Metrics(Part):
-    """The whole document. `codecs` holds, for each of the model's `rates`, the codecs at that rate."""
+    """The whole document."""
 
     report: str
     provenance: Provenance
     data: Data
     vqvae: VQVAE
     baselines: dict[str, Rival]
-    codecs: dict[str, dict[str, Rival | None]] = {}
+    codecs: dict[str, dict[str, Rival | None]] = {}  # at each of the model's `rates`
     prior: Prior | None = None
     samples: Samples | None = None
     likelihood: dict[str, Any] | None = None
@@ -177,35 +156,45 @@ def stage_keys(recipe: Recipe) -> dict[str, str | None]:
     return {stage: None if settings is None else digest(settings) for stage, settings in chosen.items()}
 
 
-def fits(recipe: Recipe, provenance: Provenance) -> bool:
+def fits(recipe: Recipe, made: Provenance) -> bool:
     """Whether models and figures with this provenance are those of `recipe`, whatever its title or evaluation."""
-    if provenance.keys is None:  # written before stages had keys
-        return recipe.sha256 == provenance.recipe_sha256
-    return stage_keys(recipe) == provenance.keys
+    if made.keys is None:  # written before stages had keys
+        return recipe.sha256 == made.recipe_sha256
+    return stage_keys(recipe) == made.keys
+
+
+def git(*arguments: str, folder: Path = REPOSITORY) -> tuple[int, str]:
+    """Exit status and output of a git command in `folder`; 128 where there is no git."""
+    try:
+        done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return 128, ""
+    return done.returncode, done.stdout.strip()
 
 
 def provenance(study: Study, fingerprint: str, precision: str, seconds: dict[str, float]) -> dict[str, Any]:
     """`metrics.json`'s `provenance` of what is evaluated here and now; `precision` is the training's dtype policy."""
     import keras
 
-    from vq_lib.report.provenance import commit, versions
     from vq_lib.training.device import device, repeatable
 
+    status, commit = git("rev-parse", "--short=12", "HEAD")
+    _, changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    installed = {found.name: found.version for found in distributions()}
+    versions = {name: installed[name] for name in PACKAGES if name in installed}
     return {
-        "versions": versions(), "backend": keras.backend.backend(), "device": device(), "precision": precision,
-        "repeatable": repeatable(), "recipe_sha256": study.recipe.sha256, "keys": stage_keys(study.recipe),
-        "overrides": study.overrides, "data_fingerprint": fingerprint, "commit": commit(), "seconds": seconds,
+        "versions": {"python": platform.python_version(), **versions}, "backend": keras.backend.backend(),
+        "device": device(), "precision": precision, "repeatable": repeatable(), "seconds": seconds,
+        "recipe_sha256": study.recipe.sha256, "keys": stage_keys(study.recipe), "overrides": study.overrides,
+        "data_fingerprint": fingerprint, "commit": None if status else commit + "+" * bool(changed),
     }  # fmt: skip
 
 
 def write(study: Study, **sections: dict[str, Any] | None) -> Metrics:
-    """Add sections to `run/metrics.json`, whole or not at all, and return all of it.
+    """Add sections to `run/metrics.json`, whole or not at all, and return all of it; None is left out.
 
-    A section that is there already gains the new keys; None is left out. With `provenance` the document begins anew, so
-    that nothing of an earlier evaluation stays.
-
-    Raises:
-        pydantic.ValidationError: the document is not what the schema says. UserError: there is none to add to.
+    A section that is there already gains the new keys. With `provenance` the document begins anew, so that nothing of
+    an earlier evaluation stays. `pydantic.ValidationError` where it would not be what the schema says.
     """
     plain = json.loads(json.dumps(sections, default=lambda scalar: scalar.item()))  # NumPy's numbers become Python's
     document = {} if "provenance" in plain else read_json(study.metrics, "notebook 04")
@@ -219,11 +208,7 @@ def write(study: Study, **sections: dict[str, Any] | None) -> Metrics:
 
 
 def read(path: str | Path) -> Metrics:
-    """The metrics in the file `path`.
-
-    Raises:
-        UserError: the file is missing, no JSON, or not what the schema says.
-    """
+    """The metrics in the file `path`; `UserError` where it is missing, no JSON, or not what the schema says."""
     try:
         return Metrics.model_validate(read_json(path, "'vq-lib report'"))
     except pydantic.ValidationError as error:

@@ -12,14 +12,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+import threading
+import traceback
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
+
+import psutil
 
 from vq_lib import environment
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, write_json
-from vq_lib.report.processes import end_descendants, end_with_starter, starter
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports"  # where Snakefiles lie
 PLAN = "pipeline.json"  # in run/: what Snakemake, execute and html read instead of arguments
@@ -27,20 +30,13 @@ FAILURE = "failure.json"  # in run/: the sentence of the step that failed
 LOG = "snakemake.log"
 
 
-def short(path: Path) -> str:
-    """A path as the user would type it: relative where that is shorter."""
-    try:
-        return min(str(path), os.path.relpath(path), key=len)
-    except ValueError:  # Windows: another drive
-        return str(path)
+def short(path: Path) -> Path:
+    """A path as the user would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def source(path: Path, without: Collection[str]) -> Any:
-    """The notebook at `path` without the cells that have one of the tags `without`.
-
-    Raises:
-        UserError: there is no such notebook, or it is none.
-    """
+    """The notebook at `path` without the cells that have one of the tags `without`; `UserError` where it is none."""
     import nbformat
 
     try:
@@ -71,28 +67,21 @@ def snakemake(run: Path, snakefile: str, arguments: Sequence[str] = ()) -> dict[
                "--nolock", "--rerun-incomplete", "--nocolor", *arguments]  # fmt: skip
     if not os.environ.get("SNAKEMAKE_PROFILE"):  # a cluster's profile says how many cores a job may have
         command += ["--cores", "all"]
-    # The library runs from source in the repository; its own process group lets Ctrl-C reach this process alone,
-    # which then ends the others in order.
-    settings = {**os.environ, **environment.places(run / "home"), **starter(), "PYTHONUNBUFFERED": "1"}
+    settings = {**os.environ, **environment.places(run / "home"), "PYTHONUNBUFFERED": "1"}
     sys.stdout.flush()
-    with open(run / LOG, "wb") as log:
-        process = subprocess.Popen(command, cwd=run, env=settings, stdin=subprocess.DEVNULL, stderr=log,
-                                   start_new_session=True)  # fmt: skip
+    # In a process group of its own, so that Ctrl-C reaches this process alone, which then ends the others in order.
+    with open(run / LOG, "wb") as log, subprocess.Popen(command, cwd=run, env=settings, stdin=subprocess.PIPE,
+                                                        stderr=log, start_new_session=True) as process:  # fmt: skip
         try:
             status = process.wait()
         finally:
-            handlers = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGINT, signal.SIGTERM)}
-            end_descendants()
-            if sys.platform != "win32":  # what a killed Snakemake left is no descendant any more
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            for name, handler in handlers.items():
-                signal.signal(name, handler)
-    if status == 0:
-        return None
-    if failure.exists():
-        return read_json(failure, "the step")
-    return {"status": 1, "sentence": f"{_reason(run, status)}; {short(run / LOG)} has Snakemake's log."}
+            process.communicate()  # closes its input, which ends it and all below
+            with contextlib.suppress(OSError, AttributeError):  # AttributeError: Windows
+                os.killpg(process.pid, signal.SIGKILL)  # what a Snakemake that was killed has left
+    if status and not failure.exists():
+        sentence = f"{_reason(run, status)}; {short(run / LOG)} has Snakemake's log."
+        write_json(failure, {"status": 1, "sentence": sentence})
+    return read_json(failure, "the step") if status else None
 
 
 def _reason(run, status):
@@ -103,26 +92,40 @@ def _reason(run, status):
     step = re.search(r"^Command '.* -m vq_lib\.report\.(?:execute )?(\w+).*' (?:died|.* status (\d+))", log, re.M)
     if step and int(step[2] or 137) > 128:
         return f"{step[1]} was ended from outside; {again}"
-    ours = r"^(?!RuleException|WorkflowError|CalledProcessError)(?:\w+\.)*\w*(Error|Exception)\b.*\w.*$"
-    error = re.search(ours, log, re.M)
-    return f"The pipeline stopped ({error[0].strip()})" if error else "The pipeline stopped"
+    return "The pipeline stopped"
 
 
-def fail(sentence: str, status: int = 1) -> NoReturn:
-    """Leave the reason of a failed step for `vq-lib report`, in the current folder, and end this process."""
-    write_json(FAILURE, {"status": status, "sentence": sentence})
-    sys.exit(status)
+@contextlib.contextmanager
+def step(name: str) -> Iterator[dict[str, Any]]:
+    """Yield the plan in the current folder, `run/`; where the block fails, leave a sentence and end this process.
+
+    A `UserError` is the user's mistake and has status 2; it and a `RuntimeError` tell the reason in their own words.
+    """
+    try:
+        yield read_json(PLAN, "'vq-lib report NAME'")
+    except Exception as error:
+        sentence = str(error)
+        if not isinstance(error, UserError | RuntimeError):  # papermill, Jupyter, a template or the disk
+            traceback.print_exc()
+            sentence = f"{name} could not be run: {type(error).__name__}: {line(error)}"
+        status = 2 if isinstance(error, UserError) else 1
+        write_json(FAILURE, {"status": status, "sentence": sentence})
+        sys.exit(status)
 
 
-def read_plan() -> dict[str, Any]:
-    """The plan in the current folder, which is `run/` for everything that Snakemake starts."""
-    if not Path(PLAN).exists():
-        raise UserError(f"There is no {PLAN} in {Path.cwd()}: 'vq-lib report NAME' starts this step.")
-    return read_json(PLAN, "'vq-lib report NAME'")
+def _end_with(starter):
+    """Wait until nothing can come from the pipe `starter`, since `vq-lib` has ended, however it did; then end all."""
+    os.read(starter, 1)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(1)
 
 
 if __name__ == "__main__":
-    end_with_starter()
+    starter = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # for the jobs
+    threading.Thread(target=_end_with, args=[starter], daemon=True).start()
     from snakemake.cli import main
 
     main(sys.argv[1:])

@@ -19,26 +19,24 @@ from vq_lib import data as datasets
 from vq_lib.errors import UserError, sentence
 from vq_lib.files import digest, lock, read_json, read_yaml, whole_file, write_json
 from vq_lib.report import pipeline
-from vq_lib.report.processes import end_with_starter
 from vq_lib.study import Study
 
 SCORES = ("ssim", "ssim_foreground", "perplexity")
 
 
-class Sweep(pydantic.BaseModel):
+class Sweep(pydantic.BaseModel, extra="forbid"):
     """The file `sweep.yaml`."""
 
-    model_config = pydantic.ConfigDict(extra="forbid")
     overrides: str = ""  # of every point, before its own
     points: dict[str, str]  # name of the change → its overrides
     conclusion: str = ""  # what its author reads in the table, shown below it
 
 
-def load(study: Study) -> Sweep | None:
-    """The sweep of a report, or None where it has none."""
-    path = study.folder / "sweep.yaml"
+def load(folder: Path) -> Sweep:
+    """The sweep of the report in `folder`; `UserError` where there is none, or it is not as it should be."""
+    path = folder / "sweep.yaml"
     if not path.exists():
-        return None
+        raise UserError(f"{folder} has no sweep.yaml: write one with `points:`, as reports/oasis-best has.")
     try:
         return Sweep.model_validate(read_yaml(path))
     except pydantic.ValidationError as error:
@@ -49,18 +47,15 @@ def load(study: Study) -> Sweep | None:
 def run(report: str | Path, data: str | Path = "") -> int:
     """Build every point and write the table of those that are done; returns the exit status."""
     study = Study(report, data)
-    sweep = load(study)
-    if sweep is None:
-        raise UserError(f"{study.folder} has no sweep.yaml: write one with `points:`, as reports/oasis-best has.")
+    sweep, folder = load(study.folder), study.run / "sweep"
     signature = datasets.check(study)
     points = {name: _point(study, name, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
-    folder = study.run / "sweep"
     with lock(folder / ".lock", f"The sweep of {study.folder} is being built by another process."):
         for point in points.values():
             if not (point / "run" / "vqvae" / "summary.json").exists():
                 (point / "done").unlink(missing_ok=True)
-        names = [point.name for point in points.values()]
-        plan = {"points": names, "signature": digest(signature), "data": str(study.data_folder or "")}
+        plan = {"points": [point.name for point in points.values()], "signature": digest(signature),
+                "data": str(study.data_folder or "")}  # fmt: skip
         write_json(folder / pipeline.PLAN, plan)
         failure = pipeline.snakemake(folder, "sweep.smk", ["--keep-going"])
         rows = [{"change": name, **_result(point)} for name, point in points.items() if (point / "done").exists()]
@@ -70,26 +65,7 @@ def run(report: str | Path, data: str | Path = "") -> int:
     print(f"{len(rows)} of {len(points)} points are done.")
     if failure:
         print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
-        return failure["status"]
-    return 0
-
-
-def build_point(point: str) -> None:
-    """Build one point, in the folder that `run` has prepared: what a job does."""
-    print(f"sweep: {point}", flush=True)
-    os.environ.pop("SNAKEMAKE_PROFILE", None)  # the point is a job already
-    from vq_lib.report.build import build
-
-    folder = Path(point).resolve()
-    try:
-        status = build(folder, pipeline.read_plan()["data"], until="vqvae")
-    except UserError as error:
-        pipeline.fail(f"{point}: {error}", 2)
-    if status:
-        reason = folder / "run" / pipeline.FAILURE
-        pipeline.fail(
-            f"{point}: {read_json(reason, 'the job')['sentence'] if reason.exists() else 'it stopped'}", status
-        )
+    return failure["status"] if failure else 0
 
 
 def _point(study, name, overrides):
@@ -115,11 +91,18 @@ def _result(point):
 def missing(study: Study) -> str:
     """What to type where a report has no table of a sweep: it was not run, or there is nothing to run."""
     command = f"'vq-lib sweep {study.name}{' --data folder' if study.data_folder else ''}'"
-    if load(study) is None:
-        return f"No other settings were tried: with a sweep.yaml beside the recipe, {command} would train them."
-    return f"This report's sweep.yaml has not been run yet: {command} runs it."
+    if (study.folder / "sweep.yaml").exists():
+        return f"This report's sweep.yaml has not been run yet: {command} runs it."
+    return f"No other settings were tried: with a sweep.yaml beside the recipe, {command} would train them."
 
 
-if __name__ == "__main__":
-    end_with_starter()
-    build_point(sys.argv[1])
+if __name__ == "__main__":  # one point, in the folder that `run` has prepared: what a job does
+    from vq_lib.report.build import build
+
+    point = sys.argv[1]
+    print(f"sweep: {point}", flush=True)
+    os.environ.pop("SNAKEMAKE_PROFILE", None)  # the point is a job already
+    with pipeline.step(point) as plan:
+        if status := build(Path(point).resolve(), plan["data"], until="vqvae"):
+            reason = read_json(Path(point, "run", pipeline.FAILURE), "the job")["sentence"]
+            raise (UserError if status == 2 else RuntimeError)(f"{point}: {reason}")
