@@ -1,17 +1,9 @@
-"""The layers that encoder and decoder are made of, and the dicts that name them."""
+"""The layers that encoder and decoder are made of, from the blocks that name them."""
 
 import keras
 from keras import ops
 
-from vq_lib.layers.arguments import Configured, nearest, one_of
-
-KINDS: dict[str, dict] = {  # what a block of each kind may say beside its `filters`, and what holds where it does not
-    "conv": {"kernel": 3, "stride": 1},
-    "transpose": {"kernel": 3, "stride": 1},
-    "subpixel": {"kernel": 3, "stride": 1},
-    "residual": {"repeat": 1, "hidden": None},
-}
-NEUTRAL = {"kernel": 3, "stride": 1, "repeat": 1, "hidden": None}
+from vq_lib.layers.base import Configured
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -19,7 +11,6 @@ class ResidualBlock(Configured):
     """x + Conv1x1(act(Conv3x3(act(x)))), the residual block of VQ-VAE (van den Oord et al. 2017, section 4.1).
 
     Shapes: (B, H, W, filters) → the same; the 3x3 convolution has `hidden` channels, and `activation` precedes both.
-    Example: `ResidualBlock(64, 32)(x)`.
     """
 
     def __init__(self, filters, hidden, activation="relu", **kwargs):
@@ -42,9 +33,8 @@ class ResidualBlock(Configured):
 
 @keras.saving.register_keras_serializable(package="vq_lib")
 class DepthToSpace(Configured):
-    """Sub-pixel rearrangement (Shi et al. 2016, arXiv 1609.05158, equation 4).
-
-    Shapes: (B, H, W, s²·C) → (B, s·H, s·W, C), for `factor` s. Example: `DepthToSpace(2)(x)`.
+    """Sub-pixel rearrangement by a `factor` s: (B, H, W, s²·C) → (B, s·H, s·W, C) (Shi et al. 2016, arXiv 1609.05158,
+    equation 4).
     """
 
     def __init__(self, factor, **kwargs):
@@ -63,7 +53,6 @@ class Normalise(Configured):
     """Grey levels 0–255 to [-offset, 1 - offset], in float32 whatever the policy: bfloat16 moves them by up to a level.
 
     With offset 0 black is 0, as the convolutions' padding is: the border of a slice then looks like more background.
-    Example: `Normalise(0.5)(images)`.
     """
 
     def __init__(self, offset=0.0, **kwargs):
@@ -74,33 +63,13 @@ class Normalise(Configured):
         return ops.cast(inputs, "float32") / 255.0 - self.offset
 
 
-def complete(block):
-    """A block as a dict with everything that it leaves at its default, such as {"layer": "conv", "filters": 32}.
+def layers_of(blocks, activation, dtype):
+    """The Keras layers of blocks, dicts with every key of a recipe's block, one after the other.
 
     `conv` shrinks the grid by `stride`; `transpose` (transposed convolution) and `subpixel` (convolution, then depth to
     space) enlarge it by `stride`; `residual` is `repeat` residual blocks of `filters` channels whose 3x3 convolution
     has `hidden` channels (None: `filters`).
-
-    Raises:
-        ValueError: the kind or a key is unknown, `filters` is missing, or a key has no effect on this kind.
     """
-    if hasattr(block, "model_dump"):
-        block = block.model_dump()
-    if not isinstance(block, dict):
-        raise ValueError(f"a block must be a dict such as {{'layer': 'conv', 'filters': 32}}, not {block!r:.80}")
-    kind = one_of("layer", block.get("layer"), KINDS)
-    full = {"layer": kind, "filters": block.get("filters"), **KINDS[kind]}
-    for key, value in block.items():
-        if key not in full and (key not in NEUTRAL or value != NEUTRAL[key]):
-            raise ValueError(f"a {kind!r} block has no {key!r}: it has {', '.join(full)}.{nearest(key, full)}")
-    full |= {key: value for key, value in block.items() if key in full}
-    if not isinstance(full["filters"], int):
-        raise ValueError(f"a {kind!r} block needs `filters` (={full['filters']!r}), its number of channels")
-    return full
-
-
-def layers_of(blocks, activation, dtype):
-    """The Keras layers of complete blocks, one after the other."""
     for block in blocks:
         kind, filters, options = block["layer"], block["filters"], {"activation": activation, "dtype": dtype}
         if kind == "residual":
@@ -117,7 +86,7 @@ def layers_of(blocks, activation, dtype):
 
 
 def receptive_field(blocks):
-    """(low, high): the pixels that a code of an encoder of complete blocks can see, from its own patch's first pixel.
+    """(low, high): the pixels that a code of an encoder of such blocks can see, from its own patch's first pixel.
 
     "same" padding puts (kernel - stride) // 2 pixels before the patch for a convolution with a stride on an even
     grid, and kernel // 2 for one without, as Keras's backends do.
@@ -125,9 +94,9 @@ def receptive_field(blocks):
     low = high = 0
     jump = 1  # pixels between neighbouring cells of the current grid
     for block in blocks:
-        for _ in range(block.get("repeat", 1)):
-            kernel, stride = block.get("kernel", 3), block.get("stride", 1)
-            before = max(kernel - stride, 0) // 2
+        kernel, stride = block["kernel"], block["stride"]
+        before = max(kernel - stride, 0) // 2
+        for _ in range(block["repeat"]):
             low -= before * jump
             high += (kernel - 1 - before) * jump
             jump *= stride

@@ -3,14 +3,8 @@
 import keras
 from keras import ops
 
-from vq_lib.layers.arguments import Configured
+from vq_lib.layers.base import Configured, column_of, gate, shifted, shifts_of
 from vq_lib.layers.masked import MaskedConv2D
-from vq_lib.layers.tensors import column_of, gate, shifted
-
-
-def halves(layer, condition):
-    """The two halves of what `layer` makes of a condition h (B, E); none, (), where there is no layer."""
-    return () if layer is None else tuple(ops.split(layer(condition), 2, axis=-1))
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -25,7 +19,6 @@ class GatedBlock(Configured):
 
     Shapes: `call`: v and x (B, h, w, F), h (B, E) where `conditioned` → v and x; `row`: v (B, w, F) → v and the cache
     with the next row begun; `step`: x (B, F) → x. F is `filters`; `dropout` is that of the horizontal gate's outputs.
-    Example: `v, x = GatedBlock(64)((v, x))`.
     """
 
     def __init__(self, filters, kernel=3, dropout=0.0, conditioned=False, **kwargs):
@@ -39,25 +32,29 @@ class GatedBlock(Configured):
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
         self.shift = keras.layers.Dense(4 * filters, use_bias=False, dtype=dtype, name="shift") if conditioned else None
 
+    def _vertical(self, window, shifts):
+        """v_out, and what v' and the condition add to the horizontal stack; `window` is v with padding around it."""
+        below = self.vertical(window)
+        return gate(shifted(below, *shifts[:1])), shifted(self.link(below), *shifts[1:])
+
     def call(self, inputs, condition=None, codes=None, training=False):
-        (v, x), p, shifts = inputs, self.reach, halves(self.shift, condition)
-        below = self.vertical(ops.pad(v, [[0, 0], [p, 0], [p, p], [0, 0]]))
-        u = shifted(self.horizontal(x) + self.link(below), *shifts[1:])
-        return gate(shifted(below, *shifts[:1])), x + self.leave(self.drop(gate(u), training=training))
+        (v, x), p = inputs, self.reach
+        v, context = self._vertical(ops.pad(v, [[0, 0], [p, 0], [p, p], [0, 0]]), shifts_of(self.shift, condition, 2))
+        return v, x + self.leave(self.drop(gate(self.horizontal(x) + context), training=training))
 
     def start(self, batch, grid, condition=None):
         """An empty cache: rows of v above, what they add to this row, the horizontal layer's cache, and what h adds."""
         past = ops.zeros((batch, self.reach, grid[1] + 2 * self.reach, self.filters), self.compute_dtype)
         context = ops.zeros((batch, grid[1], 2 * self.filters), self.compute_dtype)
-        return past, context, self.horizontal.start(batch, grid), halves(self.shift, condition)
+        return past, context, self.horizontal.start(batch, grid), shifts_of(self.shift, condition, 2)
 
     def row(self, cache, above):
         """The vertical stack's next row: v (B, w, F) → v (B, w, F), and the cache for the cells of that row."""
-        (past, _, inner, shifts), p = cache, self.reach
-        window = ops.concatenate([past, ops.pad(above, [[0, 0], [p, p], [0, 0]])[:, None]], axis=1)
-        below = self.vertical(window)[:, 0]
-        context = shifted(self.link(below), *shifts[1:])
-        return gate(shifted(below, *shifts[:1])), (window[:, 1:], context, self.horizontal.row(inner), shifts)
+        past, _, inner, shifts = cache
+        padded = ops.pad(above, [[0, 0], [self.reach, self.reach], [0, 0]])
+        window = ops.concatenate([past, padded[:, None]], axis=1)
+        v, context = self._vertical(window, shifts)
+        return v[:, 0], (window[:, 1:], context[:, 0], self.horizontal.row(inner), shifts)
 
     def step(self, cache, x, cell):
         """The horizontal stack at a `Cell`, (B, F) → (B, F), and the cache with x in it."""

@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from vq_lib.layers.arguments import Configured, one_of
-from vq_lib.layers.tensors import look_up
+from vq_lib.layers.base import Configured, look_up, one_of
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -18,17 +17,15 @@ class VectorQuantizer(Configured):
     averaged over all vectors and channels and added with `add_loss`; sg stops the gradient. The output equals z_q, and
     its gradient goes straight through to z_e. Distances and codebook are float32 whatever the policy.
 
-    With distance="cosine" inputs and codes are scaled to length 1 first, so that the nearest code is the one at the
-    smallest angle (Yu et al. 2022, arXiv 2110.04627, section 3.2). With gradient="rotation" the gradient at z_q is
-    turned back to z_e by the rotation and scaling that took z_e to z_q, instead of being handed over as it is (Fifty et
-    al. 2024, arXiv 2410.06424, section 4.2): with ê and q̂ of length 1 and r = (ê + q̂) / ‖ê + q̂‖,
+    distance="cosine" scales inputs and codes to length 1 first, so that the nearest code is the one at the smallest
+    angle (Yu et al. 2022, arXiv 2110.04627, section 3.2). gradient="rotation" turns the gradient at z_q back to z_e by
+    the rotation and scaling that took z_e to z_q (Fifty et al. 2024, arXiv 2410.06424, section 4.2): with ê and q̂ of
+    length 1 and r = (ê + q̂) / ‖ê + q̂‖,
 
-        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e),
+        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e),    0 for z_e = 0.
 
-    but 0 for z_e = 0, which has no direction to turn from.
-
-    Shapes: a batch (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and
-    `encode` gives codes (16, 32, 32), int32.
+    Shapes: (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and `encode`
+    gives codes (16, 32, 32), int32.
 
     Args:
         num_embeddings, embedding_dim: K and D, the number of codes and their length.
@@ -38,8 +35,6 @@ class VectorQuantizer(Configured):
 
     Raises:
         ValueError: an argument is none of the values above, or the inputs' last axis is not D.
-
-    Example: `codes = VectorQuantizer(512, 8).encode(keras.ops.ones((16, 32, 32, 8)))`.
     """
 
     learned, decay = True, 0.99  # whether gradients move the codebook; γ of the counts, here only to tell who is dead
@@ -127,8 +122,6 @@ class EMAVectorQuantizer(VectorQuantizer):
     (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1, equations 6–8). Counts start at 1 and sums at the
     codebook; a code that nobody chose stays exactly where it is. Statistics are float32 and move only with
     `training=True`. γ is `decay`; the other arguments and the shapes: see `VectorQuantizer`.
-
-    Example: `z_q = EMAVectorQuantizer(512, 8, decay=0.95)(z_e, training=True)`.
     """
 
     learned = False

@@ -3,9 +3,8 @@
 import keras
 from keras import ops
 
-from vq_lib.layers.arguments import Configured
+from vq_lib.layers.base import Configured, linear_gate, shifted, shifts_of
 from vq_lib.layers.masked import MaskedConv2D
-from vq_lib.layers.tensors import linear_gate, shifted
 
 
 class CausalResidual(Configured):
@@ -16,11 +15,11 @@ class CausalResidual(Configured):
 
     def call(self, inputs, condition=None, codes=None, training=False):
         hidden = self.drop(self.masked(self._before(inputs)), training=training)
-        return inputs + self._after(hidden, *self._shift(condition))
+        return inputs + self._after(hidden, *shifts_of(self.shift, condition))
 
     def start(self, batch, grid, condition=None):
         """An empty cache (see `MaskedConv2D`), and beside it what the condition adds, which stays."""
-        return self.masked.start(batch, grid), self._shift(condition)
+        return self.masked.start(batch, grid), shifts_of(self.shift, condition)
 
     def row(self, cache, above=None):
         """The cache at the beginning of the next row."""
@@ -31,17 +30,10 @@ class CausalResidual(Configured):
         hidden, inner = self.masked.step(cache[0], self._before(x), cell.column)
         return x + self._after(hidden, *cache[1]), (inner, cache[1])
 
-    def _shift(self, condition):
-        shift = getattr(self, "shift", None)  # a class attribute would hide the layer from PyTorch's modules
-        return () if shift is None else (shift(condition),)
-
 
 @keras.saving.register_keras_serializable(package="vq_lib")
 class MaskedResidualBlock(CausalResidual):
-    """x + 1x1 (F) → masked-B 3x3 (F/2) → 1x1 (F), ReLU after each; dropout before the last.
-
-    Shapes and faces: see `CausalResidual`; F is `filters`, even. Example: `MaskedResidualBlock(128)(x)`.
-    """
+    """x + 1x1 (F) → masked-B 3x3 (F/2) → 1x1 (F), ReLU after each; dropout before the last. F is `filters`, even."""
 
     def __init__(self, filters, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -50,6 +42,7 @@ class MaskedResidualBlock(CausalResidual):
         self.masked = MaskedConv2D(filters // 2, 3, "B", activation="relu", dtype=dtype, name="masked")
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
         self.leave = keras.layers.Dense(filters, "relu", dtype=dtype, name="leave")
+        self.shift = None
 
     def _before(self, x):
         return self.enter(x)
@@ -62,8 +55,8 @@ class MaskedResidualBlock(CausalResidual):
 class GatedResidualBlock(CausalResidual):
     """x + a · σ(b) with (a, b) = 1x1(ELU(masked-B 3x3(ELU(x)))) + V h (Chen et al. 2017, 1712.09763, figure 2).
 
-    The paper's second convolution is a 1x1 here: it costs a fifth, and the attention sees what it would have.
-    Shapes and faces: see `CausalResidual`; h is looked at where `conditioned`. Example: `GatedResidualBlock(64)(x)`.
+    The paper's second convolution is a 1x1 here: it costs a fifth, and the attention sees what it would have. h is
+    looked at where `conditioned`.
     """
 
     def __init__(self, filters, dropout=0.0, conditioned=False, **kwargs):
@@ -72,8 +65,7 @@ class GatedResidualBlock(CausalResidual):
         self.masked = MaskedConv2D(filters, 3, "B", activation="elu", dtype=dtype, name="masked")
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
         self.leave = keras.layers.Dense(2 * filters, dtype=dtype, name="leave")
-        if conditioned:
-            self.shift = keras.layers.Dense(2 * filters, use_bias=False, dtype=dtype, name="shift")
+        self.shift = keras.layers.Dense(2 * filters, use_bias=False, dtype=dtype, name="shift") if conditioned else None
 
     def _before(self, x):
         return ops.elu(x)

@@ -2,8 +2,8 @@
 
 import keras
 
-from vq_lib.layers.gated import GatedBlock, halves
-from vq_lib.layers.tensors import gate, shifted
+from vq_lib.layers.base import gate, shifted, shifts_of
+from vq_lib.layers.gated import GatedBlock
 from vq_lib.models.prior import Prior
 
 
@@ -18,7 +18,6 @@ class GatedPixelCNN(Prior):
 
     and `GatedBlock`s with 3x3 windows follow. A cell sees every earlier one within Σ kernel // 2: there is no blind
     spot. In sampling the vertical stack runs once a row. Arguments, shapes and faces: see `Prior`.
-    Example: `logits = GatedPixelCNN(grid=(32, 32), codes=512, labels=("AD", "NC"))(codes, condition)`.
     """
 
     streams = 2
@@ -33,7 +32,7 @@ class GatedPixelCNN(Prior):
 
     def split(self, above, condition):
         """v_0, and what the rows above and the condition add to x_0 before its gate."""
-        shifts = halves(self.shift, condition)
+        shifts = shifts_of(self.shift, condition, 2)
         return gate(shifted(above, *shifts[:1])), shifted(self.link(above), *shifts[1:])
 
     def enter(self, x):

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from vq_lib.layers.base import shifted
 from vq_lib.layers.residual import MaskedResidualBlock
-from vq_lib.layers.tensors import shifted
 from vq_lib.models.prior import Prior
 
 
@@ -16,7 +16,6 @@ class PixelCNN(Prior):
 
     Stacked masked convolutions never see part of the past to the upper right (the blind spot, 1606.05328, figure 1).
     A condition is added to the first layer's sum. Arguments, shapes and faces: see `Prior`.
-    Example: `logits = PixelCNN(grid=(32, 32), codes=512)(codes)`.
     """
 
     def make_blocks(self, filters, count, dropout):

@@ -13,7 +13,7 @@ class PixelSNAIL(Prior):
     """PixelSNAIL (Chen et al. 2017, arXiv 1712.09763), in a size that a CPU trains.
 
     `GatedResidualBlock`s with a `CausalAttention` after every `attention` of them, so that every earlier cell is within
-    reach. Arguments, shapes and faces: see `Prior`. Example: `logits = PixelSNAIL(grid=(32, 32), codes=512)(codes)`.
+    reach. Arguments, shapes and faces: see `Prior`.
 
     Args:
         attention: blocks between two attentions; the last block is followed by one in any case.

@@ -2,10 +2,13 @@
 
 import keras
 import numpy as np
+import pydantic
 from keras import ops
 
+from vq_lib import recipe
+from vq_lib.errors import sentence
 from vq_lib.layers import blocks
-from vq_lib.layers.arguments import one_of
+from vq_lib.layers.base import one_of
 from vq_lib.layers.fsq import FiniteScalarQuantizer
 from vq_lib.layers.quantizer import EMAVectorQuantizer, VectorQuantizer
 from vq_lib.layers.ssim import ssim_map
@@ -15,6 +18,7 @@ FLAT = {  # a recipe's words for the quantiser, and those of the layers
     "codes": "num_embeddings", "code_dim": "embedding_dim", "beta": "commitment_cost", "distance": "distance",
     "gradient": "gradient", "spread": "spread", "seed": "seed", "decay": "decay",
 }  # fmt: skip
+BLOCKS = pydantic.TypeAdapter(list[recipe.Block])
 
 
 class Term(keras.metrics.Mean):
@@ -41,7 +45,7 @@ class VQVAE(keras.Model):
 
     Args:
         image_shape: (H, W, C).
-        encoder: blocks (see `blocks.complete`), or a Keras model of one's own: normalised images → (B, h, w, D).
+        encoder: blocks as in a recipe (`recipe.Block`), or a Keras model: normalised images → (B, h, w, D).
         decoder: blocks, or a Keras model: (B, h, w, D) → images, normalised as the encoder's are.
         quantizer: a quantiser layer; None: `EMAVectorQuantizer(512, 8)`.
         activation: between the layers of blocks.
@@ -69,7 +73,7 @@ class VQVAE(keras.Model):
         self.offset = {"zero": 0.0, "centred": 0.5}[one_of("normalise", normalise, ("zero", "centred"))]
         quantizer = quantizer or EMAVectorQuantizer(512, 8, name="quantizer")
         dim = quantizer.embedding_dim
-        encoder, decoder = _checked("encoder", encoder), _checked("decoder", decoder)
+        encoder, decoder = _complete("encoder", encoder), _complete("decoder", decoder)
         self.encoder = autoencoder.encoder(encoder, shape, dim, activation, self.offset, policy)
         found = tuple(self.encoder.output_shape[1:])
         if len(found) != 3 or found[-1] != dim or None in found:
@@ -108,22 +112,18 @@ class VQVAE(keras.Model):
         """
         unheeded = [name for name in ("loss_weights", "metrics", "weighted_metrics") if options.get(name)]
         if unheeded or isinstance(loss, (list, tuple, dict)):
-            raise ValueError(
-                f"VQVAE.compile takes one loss(x, x̂) and cannot heed {unheeded[0] if unheeded else 'several losses'}: "
-                "it is trained without targets; measure with a callback, or override compute_loss."
-            )
+            what = unheeded[0] if unheeded else "several losses"
+            raise ValueError(f"VQVAE.compile takes one loss(x, x̂) and cannot heed {what}: it is trained without "
+                             "targets; measure with a callback, or override compute_loss.")  # fmt: skip
         super().compile(optimizer=optimizer, loss=loss and keras.losses.get(loss), **options)
 
     def call(self, inputs, training=False):
-        if keras.backend.standardize_dtype(inputs.dtype) != "uint8":
-            raise ValueError(
-                f"VQVAE takes uint8 grey levels 0-255, not {inputs.dtype}: pass the images as they are on disk"
-            )
+        _only_uint8(inputs)
         # `training` is handed on: JAX's stateless calls do not tell it to the layers inside.
-        decoded = self.decoder(
-            self.quantizer(self.encoder(inputs, training=training), training=training), training=training
-        )
-        images = ops.cast(decoded, "float32") + self.offset
+        x = inputs
+        for part in (self.encoder, self.quantizer, self.decoder):
+            x = part(x, training=training)
+        images = ops.cast(x, "float32") + self.offset
         # Clipping would stop the gradient of a pixel that overshoots, so it waits until training is over.
         return images if training else ops.clip(images, 0.0, 1.0)
 
@@ -153,13 +153,8 @@ class VQVAE(keras.Model):
         return sum(terms.values())
 
     def encode(self, images, batch=64):
-        """Codes of uint8 `images`: (N, H, W, C) → NumPy int32 (N, h, w).
-
-        Raises:
-            ValueError: the images are not uint8; floats would silently become zeros.
-        """
-        if images.dtype != np.uint8:
-            raise ValueError(f"VQVAE takes uint8 grey levels 0-255, not {images.dtype}")
+        """Codes of uint8 `images`: (N, H, W, C) → NumPy int32 (N, h, w)."""
+        _only_uint8(images)
         codes = np.empty((len(images), *self.grid), np.int32)
         for i in range(0, len(images), batch):
             vectors = self.encoder.predict_on_batch(np.asarray(images[i : i + batch]))
@@ -186,8 +181,7 @@ class VQVAE(keras.Model):
         """The model of a configuration, of this version or of before the quantiser became an object of its own."""
         config = dict(config)
         if "codes" in config:
-            flat = {name: config.pop(name, None) for name in (*FLAT, "codebook", "levels")}
-            config["quantizer"] = quantizer_of(flat)
+            config["quantizer"] = quantizer_of({name: config.pop(name, None) for name in (*FLAT, "codebook", "levels")})
         for name in ("encoder", "decoder", "quantizer"):
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
@@ -205,12 +199,15 @@ def quantizer_of(settings):
     return EMAVectorQuantizer(**options, name="quantizer")
 
 
-def _checked(name, part):
+def _complete(name, part):
+    """A Keras model as it is; blocks as dicts with all that they leave at its default."""
     if isinstance(part, keras.Model):
         return part
-    if not isinstance(part, (list, tuple)):
-        raise ValueError(f"`{name}` must be a list of blocks or a Keras model, not {part!r:.80}")
-    return [blocks.complete(block) for block in part]
+    try:
+        return [block.model_dump() for block in BLOCKS.validate_python(part)]
+    except pydantic.ValidationError as error:
+        why = sentence(error.errors()[0])
+        raise ValueError(f"`{name}` must be a list of blocks or a Keras model: {why}") from None
 
 
 def _plain(part):
@@ -219,3 +216,9 @@ def _plain(part):
         return part
     config = keras.saving.serialize_keras_object(part)
     return {key: value for key, value in config.items() if key not in ("build_config", "compile_config")}
+
+
+def _only_uint8(images):
+    """Floats would silently become zeros."""
+    if keras.backend.standardize_dtype(images.dtype) != "uint8":
+        raise ValueError(f"VQVAE takes uint8 grey levels 0-255, not {images.dtype}: pass the images as on disk")
