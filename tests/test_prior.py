@@ -9,11 +9,12 @@ from layer_checks import array, check_layer, gradients
 from vq_lib import recipe
 from vq_lib.layers.attention import QUERIES, CausalAttention
 from vq_lib.layers.codes import Conditioning, MaskedCodeConv
-from vq_lib.layers.gated import GatedBlock
 from vq_lib.layers.masked import Cell, MaskedConv2D
-from vq_lib.layers.residual import GatedResidualBlock, MaskedResidualBlock
 from vq_lib.models.build import KINDS, prior_from
+from vq_lib.models.gated import GatedBlock
+from vq_lib.models.pixelcnn import MaskedResidualBlock
 from vq_lib.models.prior import Prior, code_lengths
+from vq_lib.models.snail import GatedResidualBlock
 from vq_lib.plots.influence import influence as changed
 
 GRID = (4, 5)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vq_lib.layers.base import Configured, cast, linear_gate, look_up
+from vq_lib.layers.base import Configured, cast, look_up
 
 QUERIES = 128  # cells that look back at once; each chunk reads only the keys before its end
 
@@ -48,7 +48,7 @@ class CausalAttention(Configured):
         return ops.matmul(ops.cast(ops.where(past, weights, 0.0), values.dtype), values)
 
     def _with(self, x, read):
-        return x + linear_gate(self.leave(ops.concatenate([ops.elu(x), read], axis=-1)))
+        return x + ops.glu(self.leave(ops.concatenate([ops.elu(x), read], axis=-1)))
 
     def call(self, inputs, condition=None, codes=None, training=False):
         cells, placed = self.grid[0] * self.grid[1], self._placed(inputs, self.places)
@@ -68,12 +68,10 @@ class CausalAttention(Configured):
         return tuple(ops.zeros((batch, *size), self.compute_dtype) for size in sizes)
 
     def row(self, cache, above=None):
-        """The cache at the beginning of the next row: the same, since places are counted over the whole grid."""
-        return above, cache
+        return above, cache  # places are counted over the whole grid
 
     def step(self, cache, x, cell):
-        """The output at a `Cell`, and the cache with the cell before it, whose code is known by now."""
-        keys, values, placed = cache
+        keys, values, placed = cache  # of the cell before, whose code is known by now
         key, value = self._keys_and_values(placed, cell.before)
         last = ops.maximum(cell.index - 1, 0)  # what the first cell writes to place 0 is overwritten by the second
         keys = ops.slice_update(keys, (0, last, 0), key[:, None])

@@ -49,12 +49,6 @@ def gate(x):
     return ops.tanh(a) * ops.sigmoid(b)
 
 
-def linear_gate(x):
-    """a · σ(b) for x = (a, b) along the last axis (Dauphin et al. 2016, 1612.08083, equation 1)."""
-    a, b = ops.split(x, 2, axis=-1)
-    return a * ops.sigmoid(b)
-
-
 def shifted(x, shift=None):
     """x (B, …, C) plus a shift (B, C) of all its cells; None shifts nothing."""
     return x if shift is None else x + ops.reshape(shift, (-1, *(1,) * (len(x.shape) - 2), x.shape[-1]))

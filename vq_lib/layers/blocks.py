@@ -1,4 +1,4 @@
-"""The layers that encoder and decoder are made of, from the blocks that name them."""
+"""Encoder and decoder: their layers, the blocks that name these, and the models made of them."""
 
 import keras
 from keras import ops
@@ -10,7 +10,7 @@ from vq_lib.layers.base import Configured
 class ResidualBlock(Configured):
     """x + Conv1x1(act(Conv3x3(act(x)))), the residual block of VQ-VAE (van den Oord et al. 2017, section 4.1).
 
-    Shapes: (B, H, W, filters) → the same; the 3x3 convolution has `hidden` channels, and `activation` precedes both.
+    Shapes: (B, H, W, filters) → the same; the 3x3 convolution has `hidden` channels.
     """
 
     def __init__(self, filters, hidden, activation="relu", **kwargs):
@@ -48,21 +48,6 @@ class DepthToSpace(Configured):
         return ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4, 5)), (-1, height * s, width * s, channels // s**2))
 
 
-@keras.saving.register_keras_serializable(package="vq_lib")
-class Normalise(Configured):
-    """Grey levels 0–255 to [-offset, 1 - offset], in float32 whatever the policy: bfloat16 moves them by up to a level.
-
-    With offset 0 black is 0, as the convolutions' padding is: the border of a slice then looks like more background.
-    """
-
-    def __init__(self, offset=0.0, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.offset = offset
-
-    def call(self, inputs):
-        return ops.cast(inputs, "float32") / 255.0 - self.offset
-
-
 def layers_of(blocks, activation, dtype):
     """The Keras layers of blocks, dicts with every key of a recipe's block, one after the other.
 
@@ -85,11 +70,37 @@ def layers_of(blocks, activation, dtype):
             yield convolution(filters, block["kernel"], block["stride"], padding="same", **options)
 
 
+def encoder(blocks, image_shape, code_dim, activation="relu", offset=0.0, dtype="float32"):
+    """Images (B, H, W, C) uint8 → vectors (B, h, w, code_dim): `blocks`, or a Keras model, and a 1x1 convolution after
+    blocks. Grey levels become [-offset, 1 - offset], in float32 whatever the policy: bfloat16 moves them by a level.
+    With offset 0 black is 0, as the convolutions' padding is: the border of a slice then looks like more background.
+    """
+    if isinstance(blocks, keras.Model):
+        layers = [blocks]
+    else:
+        layers = [*layers_of(blocks, activation, dtype), keras.layers.Conv2D(code_dim, 1, dtype=dtype)]
+    levels = keras.layers.Rescaling(1 / 255, -offset, dtype="float32")
+    return keras.Sequential([keras.Input(image_shape, dtype="uint8"), levels, *layers], name="encoder")
+
+
+def decoder(blocks, grid_shape, channels, activation="relu", output="transpose", final="linear", dtype="float32"):
+    """Quantised vectors (B, h, w, D) → images (B, H, W, channels), short of the offset: `blocks`, then a 3x3 layer of
+    the kind `output` with the activation `final`. With output="block" the last block gives the image, as a Keras model
+    in the place of the blocks does.
+    """
+    if isinstance(blocks, keras.Model):
+        layers = [blocks]
+    else:
+        last = {"layer": output, "filters": channels, "kernel": 3, "stride": 1}
+        *first, last = blocks if output == "block" else [*blocks, last]
+        layers = [*layers_of(first, activation, dtype), *layers_of([last], final, dtype)]
+    return keras.Sequential([keras.Input(grid_shape), *layers], name="decoder")
+
+
 def receptive_field(blocks):
     """(low, high): the pixels that a code of an encoder of such blocks can see, from its own patch's first pixel.
 
-    "same" padding puts (kernel - stride) // 2 pixels before the patch for a convolution with a stride on an even
-    grid, and kernel // 2 for one without, as Keras's backends do.
+    "same" padding puts (kernel - stride) // 2 pixels before the patch on an even grid, as Keras's backends do.
     """
     low = high = 0
     jump = 1  # pixels between neighbouring cells of the current grid

@@ -16,8 +16,8 @@ class MaskedCodeConv(Configured):
     T has K = `codes` rows a tap. With `embedding` E it is factored, T[t] = vectors (K×E) · W[t] (E×F). `parts` gives
     what the rows above and the cells to the left add apart, as the two stacks of a gated PixelCNN need them.
 
-    Shapes: `call`: (B, h, w) int → (B, h, w, filters); `row`: → (B, w, filters); `step`: → (B, filters). `call` reads
-    floats (B, h, w, K) as one-hot codes, so that a gradient can be taken.
+    Shapes: `call`: codes (B, h, w) int → (B, h, w, filters), also floats (B, h, w, K) as one-hot codes, so that a
+    gradient can be taken. `row` is what the rows above add, (B, w, filters), `step` what the cells to the left do.
     """
 
     def __init__(self, codes, filters, kernel, embedding=None, **kwargs):
@@ -70,13 +70,11 @@ class MaskedCodeConv(Configured):
         return above + left
 
     def row(self, codes, table, row):
-        """What the rows above, in a grid of codes, and the bias contribute to the cells of a row: (B, w, filters)."""
         batch, _, width = codes.shape
         rows = ops.slice(self._padded(codes), (0, row, 0), (batch, self.reach, width + 2 * self.reach))
         return self._read(table, rows, self.above_taps, 1, width)[:, 0] + cast(self.bias, table.dtype)
 
     def step(self, codes, table, row, column):
-        """What the cells to the left of (row, column) contribute: (B, filters)."""
         batch, _, width = codes.shape
         current = self._padded(ops.slice(codes, (0, row, 0), (batch, 1, width)))
         window = ops.slice(current, (0, self.reach, column), (batch, 1, self.reach))

@@ -20,9 +20,6 @@ class FiniteScalarQuantizer(Configured):
     There is nothing to learn, no loss of its own, and K = Π L_i.
 
     Shapes: with levels [8, 8, 8] (16, 32, 32, 3) → the same; `encode` gives codes (16, 32, 32), int32 below 512.
-
-    Raises:
-        ValueError: there are no levels, one is below 2, or the inputs' last axis is not one channel a level.
     """
 
     def __init__(self, levels, **kwargs):

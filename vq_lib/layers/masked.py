@@ -1,9 +1,9 @@
 """Masked convolution: a layer in which a cell sees only the cells drawn before it.
 
-Cells are drawn row by row, from left to right. Every layer here and in the files beside it has two faces that must
-agree. `call` maps the whole grid at once, for training. For sampling, `start` gives an empty cache, `row` begins a row
-and adds up, for all its cells together, what the finished rows above contribute; `step` then maps one cell, with only
-the cells to its left still to be read. Caches hold as many rows as a kernel reaches, never the grid.
+Cells are drawn row by row, from left to right. Every layer that knows of that order has two faces that must agree.
+`call` maps the whole grid at once, for training. For sampling, `start` gives an empty cache; `row` begins a row and
+adds up, for all its cells, what the finished rows above contribute; `step` maps one cell, with only the cells to its
+left still to be read, and gives its output and the cache with it. No cache grows with the rows, but attention's.
 
 A mask here is the shape of the weights: only taps that count are stored, and nothing is overwritten or multiplied away.
 """
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vq_lib.layers.base import Configured, cast, column_of, one_of
+from vq_lib.layers.base import Configured, cast, column_of, one_of, shifts_of
 
 
 def kernel_of(taps, rows, columns):
@@ -56,10 +56,7 @@ class MaskedConv2D(Configured):
     or up to and with it (mask "B"), with |j| ≤ kernel // 2 and i ≥ -rows. Outside the grid x is zero. `rows` is
     kernel // 2 where it is None; with 0 the row to the left alone is seen (a horizontal stack).
 
-    Shapes: `call`: (B, h, w, C) → (B, h, w, filters); `step`: (B, C) → (B, filters).
-
-    Raises:
-        ValueError: the mask is another, the kernel even, or nothing would be seen.
+    Shapes: `call`: (B, h, w, C) → (B, h, w, filters); `step`: (B, C) → (B, filters). A ValueError names what is wrong.
     """
 
     def __init__(self, filters, kernel, mask, rows=None, activation=None, **kwargs):
@@ -87,22 +84,43 @@ class MaskedConv2D(Configured):
     def start(self, batch, grid):
         """The `RowCache` of no row yet."""
         window = (batch, self.rows + 1, grid[1] + 2 * self.reach, self.left.shape[1])
-        context = ops.zeros((batch, grid[1], self.filters), self.compute_dtype) + cast(self.bias, self.compute_dtype)
-        return RowCache(ops.zeros(window, self.compute_dtype), context)
+        sizes = window, (batch, grid[1], self.filters)
+        return RowCache(*(ops.zeros(size, self.compute_dtype) for size in sizes))
 
-    def row(self, cache):
-        """The cache at the beginning of the next row."""
+    def row(self, cache, added=0.0):
+        """The cache at the beginning of the next row, with what is `added` (B, w, filters) before the activation."""
         window = ops.pad(cache.window[:, 1:], [[0, 0], [0, 1], [0, 0], [0, 0]])
-        if not self.rows:
-            return RowCache(window, cache.context)
-        weight = kernel_of(cast(self.above, self.compute_dtype), self.rows, self.kernel)
-        context = ops.conv(window[:, :-1], weight, padding="valid")[:, 0] + cast(self.bias, self.compute_dtype)
+        context = ops.zeros_like(cache.context) + cast(self.bias, self.compute_dtype) + added
+        if self.rows:
+            weight = kernel_of(cast(self.above, self.compute_dtype), self.rows, self.kernel)
+            context = context + ops.conv(window[:, :-1], weight, padding="valid")[:, 0]
         return RowCache(window, context)
 
     def step(self, cache, x, column):
-        """The output at `column` given the input there, (B, C) → (B, filters), and the cache with x in it."""
         window = ops.slice_update(cache.window, (0, self.rows, column + self.reach, 0), x[:, None, None])
         seen = ops.slice(window, (0, self.rows, column, 0), (x.shape[0], 1, self.ahead, x.shape[1]))
         weight = ops.reshape(cast(self.left, self.compute_dtype), (-1, self.filters))
         output = ops.matmul(ops.reshape(seen, (x.shape[0], -1)), weight) + column_of(cache.context, column)
         return self.act(output), RowCache(window, cache.context)
+
+
+class CausalResidual(Configured):
+    """x + after(masked(before(x))): both faces of a block, from what a subclass does before and after its convolution.
+
+    Shapes: `call`: (B, h, w, F) → the same; `step`: (B, F) → the same; a condition is a vector h (B, E) or None.
+    """
+
+    def call(self, inputs, condition=None, codes=None, training=False):
+        hidden = self.drop(self.masked(self._before(inputs)), training=training)
+        return inputs + self._after(hidden, *shifts_of(self.shift, condition))
+
+    def start(self, batch, grid, condition=None):
+        """An empty cache (see `MaskedConv2D`), and beside it what the condition adds, which stays."""
+        return self.masked.start(batch, grid), shifts_of(self.shift, condition)
+
+    def row(self, cache, above=None):
+        return above, (self.masked.row(cache[0]), cache[1])
+
+    def step(self, cache, x, cell):
+        hidden, inner = self.masked.step(cache[0], self._before(x), cell.column)
+        return x + self._after(hidden, *cache[1]), (inner, cache[1])

@@ -18,11 +18,7 @@ MIXED = 1e-3  # share of a uniform distribution: a pixel far off costs many bits
 
 
 def probability():
-    """TensorFlow and TensorFlow Probability.
-
-    Raises:
-        UserError: this is no TensorFlow backend, or TensorFlow Probability is not installed.
-    """
+    """TensorFlow and TensorFlow Probability, or a UserError that says what is missing."""
     if (backend := keras.backend.backend()) != "tensorflow":
         raise UserError(f"The likelihood needs Keras on TensorFlow, not on {backend}: set KERAS_BACKEND=tensorflow.")
     try:
@@ -38,11 +34,8 @@ def code_grid(prior, condition=None):
     """A trained prior p(z | c) as a `tfd.Distribution` over code grids.
 
     `event_shape` is the grid (h, w), `batch_shape` that of the condition (label and slice position, int (…, 2), -1 for
-    unknown) without its last axis, or () without one. `log_prob` is Σ log p(z_i | z_1 … z_{i-1}, c) in nats. `sample`
-    runs the whole grid once a cell (`sampling.sample` is faster). Example: `code_grid(prior).log_prob(codes)`.
-
-    Raises:
-        UserError: there is no TensorFlow Probability.
+    unknown) without its last axis, or (). `log_prob` is Σ log p(z_i | z_1 … z_{i-1}, c) in nats. `sample` runs the
+    whole grid once a cell: `sampling.sample` is faster. Example: `code_grid(prior).log_prob(codes)`.
     """
     tf, tfp = probability()
     if (condition is not None) != prior.conditional:
@@ -51,7 +44,7 @@ def code_grid(prior, condition=None):
     batch, logits = condition.shape[:-1], tf.function(prior, reduce_retracing=True)
 
     def of_each_cell(codes):
-        """The distribution of every cell given those before it, for codes (…, h, w) and the conditions of their batch."""
+        """The distribution of every cell given those before it, of codes (…, h, w)."""
         shape = np.broadcast_shapes(codes.shape[:-2], batch)
         z = tf.reshape(tf.broadcast_to(codes, (*shape, *prior.grid)), (-1, *prior.grid))
         c = np.broadcast_to(condition, (*shape, 2)).reshape(-1, 2)
@@ -75,8 +68,7 @@ def fit_scales(inputs, outputs, sample=10_000):
     """The scale of the pixel likelihood for each band of the decoder's output, in grey levels: float32 (`BANDS`,).
 
     Each is the one of `SCALES` under which (up to `sample` of) the pixels of its band are most likely: uint8 inputs
-    given the decoder's outputs in [0, 1], (N, H, W, C). Fit it on people whom the models were not trained on, and score
-    others.
+    given the decoder's outputs in [0, 1], (N, H, W, C). Fit it on other people than are trained on and scored.
     """
     bands = _band(outputs).ravel()
     inside = [np.flatnonzero(bands == band) for band in range(BANDS)]
@@ -99,10 +91,8 @@ def pixels(outputs, scales):
         p(x | m) = (1 - ε) [σ((x + ½ - m)/s) - σ((x - ½ - m)/s)] + ε / 256,
 
     a discretised logistic (Salimans et al. 2017, arXiv 1701.05517, equation 2, with one component) whose tails lie in
-    0 and 255, m the decoder's output in grey levels, s the scale of its band, and ε = 0.001.
-
-    Shapes: the decoder's outputs, floats in [0, 1], (N, H, W, C), and the `fit_scales` → a distribution with batch
-    shape (N,) and event shape (H, W, C).
+    0 and 255, m the decoder's output in grey levels, s the scale of its band, and ε = 0.001. The decoder's outputs,
+    floats in [0, 1], (N, H, W, C), give a batch shape (N,) and an event shape (H, W, C).
     """
     _, tfp = probability()
     return tfp.distributions.Independent(_each_pixel(outputs, scales), reinterpreted_batch_ndims=3)

@@ -38,7 +38,7 @@ def load(path: str | Path, kind: str | None = None):
 
     Keras's safe mode refuses pickled code, but lets a file name any class of Keras with any arguments. Here the file's
     configuration may name our own classes, classes of models and layers that this process has defined or imported
-    already, and those in `HARMLESS`; its weights lie inside it. Example: `load("models/vqvae.keras", "VQ-VAE")`.
+    already, and those in `HARMLESS`; its weights lie inside it.
 
     Raises:
         UserError: the file is missing, broken, or something else, or not of the `kind`; the sentence says which.
@@ -66,18 +66,11 @@ def load(path: str | Path, kind: str | None = None):
 
 def as_float32(model):
     """A copy of `model` under a float32 policy, as it is saved and evaluated: any machine can then load it."""
-    copy = type(model).from_config(_float32(model.get_config()))
+    mixed = ("mixed_bfloat16", "mixed_float16")
+    plain = lambda value: "float32" if isinstance(value, str) and value in mixed else value  # noqa: E731
+    copy = type(model).from_config(keras.tree.map_structure(plain, model.get_config()))
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _float32(value):
-    """A configuration with every mixed policy in it replaced."""
-    if isinstance(value, dict):
-        return {key: _float32(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_float32(inner) for inner in value]
-    return "float32" if value in ("mixed_bfloat16", "mixed_float16") else value
 
 
 def _rename(weights):
