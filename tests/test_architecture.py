@@ -22,8 +22,11 @@ HOOKS = {
     "compute_output_shape",
     "error",
     "get_config",
-    "get_data_layout",
-}  # others' names
+    "get_data_layout",  # others' names
+    "row",
+    "start",
+    "step",  # told in layers/masked.py
+}
 
 
 def imports():

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vq_lib.layers.arguments import Configured
-from vq_lib.layers.tensors import cast, linear_gate, look_up
+from vq_lib.layers.base import Configured, cast, look_up
 
 QUERIES = 128  # cells that look back at once; each chunk reads only the keys before its end
 
@@ -19,8 +18,7 @@ class CausalAttention(Configured):
     x_j knows the codes before cell j alone, so T adds the cell's own code z_j to keys and values: the whole past is
     then seen, whatever the convolutions reach. The first cell reads nothing, 0. A place is row and column from -½ to ½.
 
-    Shapes: `call`: x (B, h, w, F), codes (B, h, w) int or (B, h, w, K) one-hot floats → (B, h, w, F); `step`: x (B, F),
-    the code before it (B,) → (B, F). d is `key_dim`. Example: `CausalAttention((32, 32), 512)(x, codes=codes)`.
+    Shapes: `call`: x (B, h, w, F), codes (B, h, w) → (B, h, w, F); `step`: x (B, F) → (B, F). d is `key_dim`.
     """
 
     def __init__(self, grid, codes, key_dim=16, value_dim=64, **kwargs):
@@ -40,26 +38,27 @@ class CausalAttention(Configured):
         return ops.concatenate([x, ops.broadcast_to(ops.cast(places, x.dtype), (*ops.shape(x)[:-1], 2))], axis=-1)
 
     def _keys_and_values(self, placed, codes):
-        table = cast(self.table, self.compute_dtype)
-        soft = keras.backend.is_float_dtype(codes.dtype)
-        own = ops.matmul(ops.cast(codes, table.dtype), table) if soft else look_up(table, codes)
-        return ops.split(self.tell(placed) + own, [self.key_dim], axis=-1)
+        told = self.tell(placed) + look_up(cast(self.table, self.compute_dtype), codes)
+        return ops.split(told, [self.key_dim], axis=-1)
+
+    def _read(self, query, keys, values, past):
+        """Attention of queries (B, n, d) to keys (B, m, d) where `past` (n, m) says so; 0 where it says so nowhere."""
+        scores = ops.matmul(query, ops.transpose(keys, (0, 2, 1))) / np.sqrt(self.key_dim)
+        weights = ops.softmax(ops.where(past, ops.cast(scores, "float32"), -1e9))
+        return ops.matmul(ops.cast(ops.where(past, weights, 0.0), values.dtype), values)
 
     def _with(self, x, read):
-        return x + linear_gate(self.leave(ops.concatenate([ops.elu(x), read], axis=-1)))
+        return x + ops.glu(self.leave(ops.concatenate([ops.elu(x), read], axis=-1)))
 
     def call(self, inputs, condition=None, codes=None, training=False):
         cells, placed = self.grid[0] * self.grid[1], self._placed(inputs, self.places)
-        parts = (self.ask(placed) / np.sqrt(self.key_dim), *self._keys_and_values(placed, codes))
-        query, key, value = (ops.reshape(part, (-1, cells, part.shape[-1])) for part in parts)
+        parts = (self.ask(placed), *self._keys_and_values(placed, codes))
+        query, keys, values = (ops.reshape(part, (-1, cells, part.shape[-1])) for part in parts)
         read = []
         for start in range(0, cells, QUERIES):
             end = min(start + QUERIES, cells)
-            scores = ops.matmul(query[:, start:end], ops.transpose(key[:, :end], (0, 2, 1)))
             past = np.arange(start, end)[:, None] > np.arange(end)
-            weights = ops.softmax(ops.where(past, ops.cast(scores, "float32"), -1e9))
-            weights = ops.where(past, weights, 0.0) if start == 0 else weights  # the first cell has no past
-            read.append(ops.matmul(ops.cast(weights, value.dtype), value[:, :end]))
+            read.append(self._read(query[:, start:end], keys[:, :end], values[:, :end], past))
         return self._with(inputs, ops.reshape(ops.concatenate(read, axis=1), (-1, *self.grid, self.value_dim)))
 
     def start(self, batch, grid, condition=None):
@@ -69,19 +68,15 @@ class CausalAttention(Configured):
         return tuple(ops.zeros((batch, *size), self.compute_dtype) for size in sizes)
 
     def row(self, cache, above=None):
-        """The cache at the beginning of the next row: the same, since places are counted over the whole grid."""
-        return above, cache
+        return above, cache  # places are counted over the whole grid
 
     def step(self, cache, x, cell):
-        """The output at a `Cell`, and the cache with the cell before it, whose code is known by now."""
-        keys, values, placed = cache
+        keys, values, placed = cache  # of the cell before, whose code is known by now
         key, value = self._keys_and_values(placed, cell.before)
         last = ops.maximum(cell.index - 1, 0)  # what the first cell writes to place 0 is overwritten by the second
         keys = ops.slice_update(keys, (0, last, 0), key[:, None])
         values = ops.slice_update(values, (0, last, 0), value[:, None])
         placed = self._placed(x, ops.take(ops.convert_to_tensor(self.places.reshape(-1, 2)), cell.index, axis=0))
-        query = self.ask(placed) / np.sqrt(self.key_dim)
-        past = ops.arange(keys.shape[1]) < cell.index
-        scores = ops.where(past, ops.cast(ops.sum(keys * query[:, None], axis=-1), "float32"), -1e9)
-        weights = ops.cast(ops.where(past, ops.softmax(scores), 0.0), values.dtype)
-        return self._with(x, ops.matmul(weights[:, None], values)[:, 0]), (keys, values, placed)
+        past = ops.arange(keys.shape[1])[None] < cell.index
+        read = self._read(self.ask(placed)[:, None], keys, values, past)
+        return self._with(x, read[:, 0]), (keys, values, placed)

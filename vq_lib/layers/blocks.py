@@ -1,25 +1,16 @@
-"""The layers that encoder and decoder are made of, and the dicts that name them."""
+"""Encoder and decoder: their layers, the blocks that name these, and the models made of them."""
 
 import keras
 from keras import ops
 
-from vq_lib.layers.arguments import Configured, nearest, one_of
-
-KINDS: dict[str, dict] = {  # what a block of each kind may say beside its `filters`, and what holds where it does not
-    "conv": {"kernel": 3, "stride": 1},
-    "transpose": {"kernel": 3, "stride": 1},
-    "subpixel": {"kernel": 3, "stride": 1},
-    "residual": {"repeat": 1, "hidden": None},
-}
-NEUTRAL = {"kernel": 3, "stride": 1, "repeat": 1, "hidden": None}
+from vq_lib.layers.base import Configured
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
 class ResidualBlock(Configured):
     """x + Conv1x1(act(Conv3x3(act(x)))), the residual block of VQ-VAE (van den Oord et al. 2017, section 4.1).
 
-    Shapes: (B, H, W, filters) → the same; the 3x3 convolution has `hidden` channels, and `activation` precedes both.
-    Example: `ResidualBlock(64, 32)(x)`.
+    Shapes: (B, H, W, filters) → the same; the 3x3 convolution has `hidden` channels.
     """
 
     def __init__(self, filters, hidden, activation="relu", **kwargs):
@@ -42,9 +33,8 @@ class ResidualBlock(Configured):
 
 @keras.saving.register_keras_serializable(package="vq_lib")
 class DepthToSpace(Configured):
-    """Sub-pixel rearrangement (Shi et al. 2016, arXiv 1609.05158, equation 4).
-
-    Shapes: (B, H, W, s²·C) → (B, s·H, s·W, C), for `factor` s. Example: `DepthToSpace(2)(x)`.
+    """Sub-pixel rearrangement by a `factor` s: (B, H, W, s²·C) → (B, s·H, s·W, C) (Shi et al. 2016, arXiv 1609.05158,
+    equation 4).
     """
 
     def __init__(self, factor, **kwargs):
@@ -58,49 +48,13 @@ class DepthToSpace(Configured):
         return ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4, 5)), (-1, height * s, width * s, channels // s**2))
 
 
-@keras.saving.register_keras_serializable(package="vq_lib")
-class Normalise(Configured):
-    """Grey levels 0–255 to [-offset, 1 - offset], in float32 whatever the policy: bfloat16 moves them by up to a level.
-
-    With offset 0 black is 0, as the convolutions' padding is: the border of a slice then looks like more background.
-    Example: `Normalise(0.5)(images)`.
-    """
-
-    def __init__(self, offset=0.0, **kwargs):
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.offset = offset
-
-    def call(self, inputs):
-        return ops.cast(inputs, "float32") / 255.0 - self.offset
-
-
-def complete(block):
-    """A block as a dict with everything that it leaves at its default, such as {"layer": "conv", "filters": 32}.
+def layers_of(blocks, activation, dtype):
+    """The Keras layers of blocks, dicts with every key of a recipe's block, one after the other.
 
     `conv` shrinks the grid by `stride`; `transpose` (transposed convolution) and `subpixel` (convolution, then depth to
     space) enlarge it by `stride`; `residual` is `repeat` residual blocks of `filters` channels whose 3x3 convolution
     has `hidden` channels (None: `filters`).
-
-    Raises:
-        ValueError: the kind or a key is unknown, `filters` is missing, or a key has no effect on this kind.
     """
-    if hasattr(block, "model_dump"):
-        block = block.model_dump()
-    if not isinstance(block, dict):
-        raise ValueError(f"a block must be a dict such as {{'layer': 'conv', 'filters': 32}}, not {block!r:.80}")
-    kind = one_of("layer", block.get("layer"), KINDS)
-    full = {"layer": kind, "filters": block.get("filters"), **KINDS[kind]}
-    for key, value in block.items():
-        if key not in full and (key not in NEUTRAL or value != NEUTRAL[key]):
-            raise ValueError(f"a {kind!r} block has no {key!r}: it has {', '.join(full)}.{nearest(key, full)}")
-    full |= {key: value for key, value in block.items() if key in full}
-    if not isinstance(full["filters"], int):
-        raise ValueError(f"a {kind!r} block needs `filters` (={full['filters']!r}), its number of channels")
-    return full
-
-
-def layers_of(blocks, activation, dtype):
-    """The Keras layers of complete blocks, one after the other."""
     for block in blocks:
         kind, filters, options = block["layer"], block["filters"], {"activation": activation, "dtype": dtype}
         if kind == "residual":
@@ -116,18 +70,44 @@ def layers_of(blocks, activation, dtype):
             yield convolution(filters, block["kernel"], block["stride"], padding="same", **options)
 
 
-def receptive_field(blocks):
-    """(low, high): the pixels that a code of an encoder of complete blocks can see, from its own patch's first pixel.
+def encoder(blocks, image_shape, code_dim, activation="relu", offset=0.0, dtype="float32"):
+    """Images (B, H, W, C) uint8 → vectors (B, h, w, code_dim): `blocks`, or a Keras model, and a 1x1 convolution after
+    blocks. Grey levels become [-offset, 1 - offset], in float32 whatever the policy: bfloat16 moves them by a level.
+    With offset 0 black is 0, as the convolutions' padding is: the border of a slice then looks like more background.
+    """
+    if isinstance(blocks, keras.Model):
+        layers = [blocks]
+    else:
+        layers = [*layers_of(blocks, activation, dtype), keras.layers.Conv2D(code_dim, 1, dtype=dtype)]
+    levels = keras.layers.Rescaling(1 / 255, -offset, dtype="float32")
+    return keras.Sequential([keras.Input(image_shape, dtype="uint8"), levels, *layers], name="encoder")
 
-    "same" padding puts (kernel - stride) // 2 pixels before the patch for a convolution with a stride on an even
-    grid, and kernel // 2 for one without, as Keras's backends do.
+
+def decoder(blocks, grid_shape, channels, activation="relu", output="transpose", final="linear", dtype="float32"):
+    """Quantised vectors (B, h, w, D) → images (B, H, W, channels), short of the offset: `blocks`, then a 3x3 layer of
+    the kind `output` with the activation `final`. With output="block" the last block gives the image, as a Keras model
+    in the place of the blocks does.
+    """
+    if isinstance(blocks, keras.Model):
+        layers = [blocks]
+    else:
+        last = {"layer": output, "filters": channels, "kernel": 3, "stride": 1}
+        *first, last = blocks if output == "block" else [*blocks, last]
+        layers = [*layers_of(first, activation, dtype), *layers_of([last], final, dtype)]
+    return keras.Sequential([keras.Input(grid_shape), *layers], name="decoder")
+
+
+def receptive_field(blocks):
+    """(low, high): the pixels that a code of an encoder of such blocks can see, from its own patch's first pixel.
+
+    "same" padding puts (kernel - stride) // 2 pixels before the patch on an even grid, as Keras's backends do.
     """
     low = high = 0
     jump = 1  # pixels between neighbouring cells of the current grid
     for block in blocks:
-        for _ in range(block.get("repeat", 1)):
-            kernel, stride = block.get("kernel", 3), block.get("stride", 1)
-            before = max(kernel - stride, 0) // 2
+        kernel, stride = block["kernel"], block["stride"]
+        before = max(kernel - stride, 0) // 2
+        for _ in range(block["repeat"]):
             low -= before * jump
             high += (kernel - 1 - before) * jump
             jump *= stride

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vq_lib.layers.arguments import Configured
+from vq_lib.layers.base import Configured
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -19,13 +19,7 @@ class FiniteScalarQuantizer(Configured):
     The code is the number that the integers spell in mixed radix: k = Σ_i (round(f(z_i)) + ⌊L_i/2⌋) Π_{j<i} L_j.
     There is nothing to learn, no loss of its own, and K = Π L_i.
 
-    Shapes: (16, 32, 32, 3) with levels [8, 8, 8] is read as 16,384 vectors; the output has the same shape, and `encode`
-    gives codes (16, 32, 32), int32 below 512.
-
-    Raises:
-        ValueError: there are no levels, one is below 2, or the inputs' last axis is not one channel a level.
-
-    Example: `codes = FiniteScalarQuantizer([8, 8, 8]).encode(keras.ops.ones((16, 32, 32, 3)))`.
+    Shapes: with levels [8, 8, 8] (16, 32, 32, 3) → the same; `encode` gives codes (16, 32, 32), int32 below 512.
     """
 
     def __init__(self, levels, **kwargs):

@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from vq_lib.layers.arguments import Configured, one_of
-from vq_lib.layers.tensors import look_up
+from vq_lib.layers.base import Configured, look_up, one_of
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -15,31 +14,25 @@ class VectorQuantizer(Configured):
 
         k(z) = argmin_j ‖z − e_j‖²,    z_q = e_k(z),    loss = ‖sg(z_e) − z_q‖² + β ‖z_e − sg(z_q)‖²,
 
-    averaged over all vectors and channels and added with `add_loss`; sg stops the gradient. The output equals z_q, and
-    its gradient goes straight through to z_e. Distances and codebook are float32 whatever the policy.
+    averaged over all vectors and channels; sg stops the gradient. The output equals z_q, and its gradient goes straight
+    through to z_e. Distances and codebook are float32 whatever the policy.
 
-    With distance="cosine" inputs and codes are scaled to length 1 first, so that the nearest code is the one at the
-    smallest angle (Yu et al. 2022, arXiv 2110.04627, section 3.2). With gradient="rotation" the gradient at z_q is
-    turned back to z_e by the rotation and scaling that took z_e to z_q, instead of being handed over as it is (Fifty et
-    al. 2024, arXiv 2410.06424, section 4.2): with ê and q̂ of length 1 and r = (ê + q̂) / ‖ê + q̂‖,
+    distance="cosine" scales inputs and codes to length 1 first, so that the nearest code is the one at the smallest
+    angle (Yu et al. 2022, arXiv 2110.04627, section 3.2). gradient="rotation" turns the gradient at z_q back to z_e by
+    the rotation and scaling that took z_e to z_q (Fifty et al. 2024, arXiv 2410.06424, section 4.2): with ê and q̂ of
+    length 1 and r = (ê + q̂) / ‖ê + q̂‖,
 
-        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e),
+        output = sg(‖z_q‖ / ‖z_e‖) (z_e − 2 sg(r) sg(r)ᵀ z_e + 2 sg(q̂) sg(ê)ᵀ z_e),    0 for z_e = 0.
 
-    but 0 for z_e = 0, which has no direction to turn from.
-
-    Shapes: a batch (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and
-    `encode` gives codes (16, 32, 32), int32.
+    Shapes: (16, 32, 32, 8) is read as 16,384 vectors of length D = 8; the output is (16, 32, 32, 8) again, and `encode`
+    gives codes (16, 32, 32), int32.
 
     Args:
-        num_embeddings, embedding_dim: K and D, the number of codes and their length.
-        commitment_cost: β, weight of the commitment term.
-        distance, gradient: "euclidean" or "cosine"; "straight_through" or "rotation".
+        num_embeddings, embedding_dim, commitment_cost: K, D and β.
         spread, seed: the first codebook is uniform in ±`spread` (None: 1/K), drawn with `seed`.
 
     Raises:
         ValueError: an argument is none of the values above, or the inputs' last axis is not D.
-
-    Example: `codes = VectorQuantizer(512, 8).encode(keras.ops.ones((16, 32, 32, 8)))`.
     """
 
     learned, decay = True, 0.99  # whether gradients move the codebook; γ of the counts, here only to tell who is dead
@@ -57,9 +50,8 @@ class VectorQuantizer(Configured):
 
     def build(self, input_shape):
         if input_shape[-1] != self.embedding_dim:
-            raise ValueError(
-                f"the last axis of the input (={input_shape[-1]}) must be `embedding_dim` (={self.embedding_dim})"
-            )
+            raise ValueError(f"the last axis of the input (={input_shape[-1]}) must be `embedding_dim` "
+                             f"(={self.embedding_dim})")  # fmt: skip
         spread = self.spread or 1 / self.num_embeddings
         # With a seed of its own it gives the same numbers twice: EMA sums begin at the codebook.
         self.start = keras.initializers.RandomUniform(-spread, spread, seed=self.seed)
@@ -72,8 +64,6 @@ class VectorQuantizer(Configured):
 
     def encode(self, inputs):
         """The index of the nearest code: (..., D) floats → (...) int32."""
-        if not self.built:
-            self.build(inputs.shape)
         flat = ops.reshape(self.scaled(ops.cast(inputs, "float32")), (-1, self.embedding_dim))
         table = self.scaled(ops.convert_to_tensor(self.embeddings))
         # ‖z‖² is the same for every code and left out of the comparison.
@@ -124,11 +114,8 @@ class EMAVectorQuantizer(VectorQuantizer):
 
         N_j ← γ N_j + (1−γ) n_j,    m_j ← γ m_j + (1−γ) Σ z,    e_j = m_j / N_j,    loss = β ‖z_e − sg(z_q)‖²
 
-    (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1, equations 6–8). Counts start at 1 and sums at the
-    codebook; a code that nobody chose stays exactly where it is. Statistics are float32 and move only with
-    `training=True`. γ is `decay`; the other arguments and the shapes: see `VectorQuantizer`.
-
-    Example: `z_q = EMAVectorQuantizer(512, 8, decay=0.95)(z_e, training=True)`.
+    (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1, equations 6–8), in training alone. Counts start at 1 and
+    sums at the codebook; a code that nobody chose stays where it is. γ is `decay`; all else: see `VectorQuantizer`.
     """
 
     learned = False

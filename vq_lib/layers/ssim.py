@@ -17,7 +17,6 @@ def ssim_map(x, y):
     The window is separable, so that each mean is two matrix products, G X Gᵀ, which are fast on every device.
 
     Shapes: (B, H, W, C) floats, twice → (B, C, H - 10, W - 10) float32, pixels whose window lies inside the image.
-    Example: `1 - keras.ops.mean(ssim_map(x, y))`.
     """
     x, y = (ops.transpose(ops.cast(image, "float32"), (0, 3, 1, 2)) for image in (x, y))
     down, across = (convolution_matrix(TAPS / TAPS.sum(), n - 10).astype(np.float32) for n in x.shape[2:])

@@ -3,7 +3,6 @@
 The only module tied to TensorFlow. Nothing else imports it, and it imports TensorFlow Probability when it is used.
 """
 
-import functools
 from typing import Any
 
 import keras
@@ -11,7 +10,6 @@ import numpy as np
 
 from vq_lib.errors import UserError
 from vq_lib.models.prior import inputs_of
-from vq_lib.models.sampling import FREE, Sampler
 
 LEVELS = 256  # grey levels
 BANDS = 16  # bands of the decoder's output, each with a scale of its own
@@ -20,11 +18,7 @@ MIXED = 1e-3  # share of a uniform distribution: a pixel far off costs many bits
 
 
 def probability():
-    """TensorFlow and TensorFlow Probability.
-
-    Raises:
-        UserError: this is no TensorFlow backend, or TensorFlow Probability is not installed.
-    """
+    """TensorFlow and TensorFlow Probability, or a UserError that says what is missing."""
     if (backend := keras.backend.backend()) != "tensorflow":
         raise UserError(f"The likelihood needs Keras on TensorFlow, not on {backend}: set KERAS_BACKEND=tensorflow.")
     try:
@@ -36,73 +30,34 @@ def probability():
     return tensorflow, tensorflow_probability
 
 
-@functools.cache
-def _code_grid_class():
-    """The distribution's class, made on first use: its base class is TensorFlow Probability's."""
-    tf, tfp = probability()
-    base: Any = tfp.distributions.Distribution  # imported just now, so that mypy cannot know it
-
-    class CodeGrid(base):
-        """See `code_grid`."""
-
-        def __init__(self, prior, condition=None, validate_args=False, allow_nan_stats=True, name="CodeGrid"):
-            parameters = dict(locals())
-            if (condition is not None) != prior.conditional:
-                raise ValueError(f"`condition` must be given exactly for a conditioned prior (={prior.conditional})")
-            self._prior, self._batch = prior, () if condition is None else np.shape(condition)[:-1]
-            self._condition = np.asarray([-1, -1] if condition is None else condition, np.int32)
-            sampler = Sampler(prior)
-            self._draw = tf.function(lambda *inputs: sampler(inputs), jit_compile=True)
-            self._logits = tf.function(lambda z, c: prior(inputs_of(prior, z, c)), reduce_retracing=True)
-            super().__init__(
-                dtype=tf.int32, reparameterization_type=tfp.distributions.NOT_REPARAMETERIZED,
-                validate_args=validate_args, allow_nan_stats=allow_nan_stats, parameters=parameters, name=name,
-            )  # fmt: skip
-
-        def _event_shape(self):
-            return tf.TensorShape(self._prior.grid)
-
-        def _batch_shape(self):
-            return tf.TensorShape(self._batch)
-
-        def _conditions(self, shape):
-            """The condition of each grid of `shape` (… + batch shape), flat: (n, 2)."""
-            return tf.reshape(tf.broadcast_to(self._condition, tf.concat([shape, [2]], 0)), (-1, 2))
-
-        def _sample_n(self, n, seed=None):
-            shape, grid = (int(tf.get_static_value(n)), *self._batch), self._prior.grid
-            count = int(np.prod(shape))
-            seed = tfp.random.sanitize_seed(seed, name="code_grid")
-            # In float64, as in `sampling.gumbel`.
-            size = (count, grid[0] * grid[1], self._prior.codes)
-            uniform = tf.random.stateless_uniform(size, seed, 1e-16, 1.0, tf.float64)
-            noise = tf.cast(-tf.math.log(-tf.math.log(uniform)), tf.float32)
-            return tf.reshape(self._draw(noise, tf.fill((count, *grid), FREE), self._conditions(shape)), shape + grid)
-
-        def _log_prob(self, value):
-            value = tf.cast(value, tf.int32)
-            shape = tf.broadcast_dynamic_shape(tf.shape(value)[:-2], tf.constant(self._batch, tf.int32))
-            codes = tf.broadcast_to(value, tf.concat([shape, self._prior.grid], 0))
-            flat = tf.reshape(codes, (-1, *self._prior.grid))
-            logits = self._logits(flat, self._conditions(shape))
-            negative = tf.nn.sparse_softmax_cross_entropy_with_logits(flat, logits)
-            return tf.reshape(-tf.reduce_sum(negative, axis=(1, 2)), shape)
-
-    return CodeGrid
-
-
 def code_grid(prior, condition=None):
     """A trained prior p(z | c) as a `tfd.Distribution` over code grids.
 
     `event_shape` is the grid (h, w), `batch_shape` that of the condition (label and slice position, int (…, 2), -1 for
-    unknown) without its last axis, or () without one. `sample` is the compiled sampler, whose noise has to fit into
-    memory at once; a seed of two integers gives equal grids again, as TFP has it. `log_prob` is
-    Σ log p(z_i | z_1 … z_{i-1}, c) in nats. Example: `code_grid(prior).log_prob(codes)`.
-
-    Raises:
-        UserError: there is no TensorFlow Probability.
+    unknown) without its last axis, or (). `log_prob` is Σ log p(z_i | z_1 … z_{i-1}, c) in nats. `sample` runs the
+    whole grid once a cell: `sampling.sample` is faster. Example: `code_grid(prior).log_prob(codes)`.
     """
-    return _code_grid_class()(prior, condition)
+    tf, tfp = probability()
+    if (condition is not None) != prior.conditional:
+        raise ValueError(f"`condition` must be given exactly for a conditioned prior (={prior.conditional})")
+    condition = np.asarray([-1, -1] if condition is None else condition, np.int32)
+    batch, logits = condition.shape[:-1], tf.function(prior, reduce_retracing=True)
+
+    def of_each_cell(codes):
+        """The distribution of every cell given those before it, of codes (…, h, w)."""
+        shape = np.broadcast_shapes(codes.shape[:-2], batch)
+        z = tf.reshape(tf.broadcast_to(codes, (*shape, *prior.grid)), (-1, *prior.grid))
+        c = np.broadcast_to(condition, (*shape, 2)).reshape(-1, 2)
+        found = tf.reshape(logits(inputs_of(prior, z, c)), (*shape, *prior.grid, prior.codes))
+        return tfp.distributions.Independent(tfp.distributions.Categorical(found), 2)
+
+    base: Any = tfp.distributions.Autoregressive  # imported just now, so that mypy cannot know it
+
+    class CodeGrid(base):
+        _batch_shape = lambda self: tf.TensorShape(batch)  # noqa: E731
+        _event_shape = lambda self: tf.TensorShape(prior.grid)  # noqa: E731
+
+    return CodeGrid(of_each_cell, tf.zeros((*batch, *prior.grid), tf.int32), int(np.prod(prior.grid)), name="CodeGrid")
 
 
 def _band(outputs):
@@ -113,8 +68,7 @@ def fit_scales(inputs, outputs, sample=10_000):
     """The scale of the pixel likelihood for each band of the decoder's output, in grey levels: float32 (`BANDS`,).
 
     Each is the one of `SCALES` under which (up to `sample` of) the pixels of its band are most likely: uint8 inputs
-    given the decoder's outputs in [0, 1], (N, H, W, C). Fit it on people whom the models were not trained on, and score
-    others.
+    given the decoder's outputs in [0, 1], (N, H, W, C). Fit it on other people than are trained on and scored.
     """
     bands = _band(outputs).ravel()
     inside = [np.flatnonzero(bands == band) for band in range(BANDS)]
@@ -137,10 +91,8 @@ def pixels(outputs, scales):
         p(x | m) = (1 - ε) [σ((x + ½ - m)/s) - σ((x - ½ - m)/s)] + ε / 256,
 
     a discretised logistic (Salimans et al. 2017, arXiv 1701.05517, equation 2, with one component) whose tails lie in
-    0 and 255, m the decoder's output in grey levels, s the scale of its band, and ε = 0.001.
-
-    Shapes: the decoder's outputs, floats in [0, 1], (N, H, W, C), and the `fit_scales` → a distribution with batch
-    shape (N,) and event shape (H, W, C).
+    0 and 255, m the decoder's output in grey levels, s the scale of its band, and ε = 0.001. The decoder's outputs,
+    floats in [0, 1], (N, H, W, C), give a batch shape (N,) and an event shape (H, W, C).
     """
     _, tfp = probability()
     return tfp.distributions.Independent(_each_pixel(outputs, scales), reinterpreted_batch_ndims=3)
@@ -161,8 +113,6 @@ def _each_pixel(outputs, scales):
 
 def bits_of_pixels(inputs, outputs, scales, batch=32):
     """-log2 p(x | z) of each image: uint8 inputs and the decoder's outputs, (N, H, W, C) → float64 (N,)."""
-    parts = [
-        pixels(outputs[i : i + batch], scales).log_prob(np.asarray(inputs[i : i + batch], np.float32))
-        for i in range(0, len(inputs), batch)
-    ]
+    x = np.asarray(inputs, np.float32)
+    parts = [pixels(outputs[i : i + batch], scales).log_prob(x[i : i + batch]) for i in range(0, len(x), batch)]
     return -np.concatenate([np.asarray(part, np.float64) for part in parts]) / np.log(2)

@@ -9,16 +9,15 @@ import numpy as np
 from keras import ops
 from scipy.special import log_softmax
 
+from vq_lib.layers.base import cast, column_of
 from vq_lib.layers.codes import Conditioning, MaskedCodeConv
 from vq_lib.layers.masked import Cell
-from vq_lib.layers.tensors import cast, column_of
 
 
 class State(NamedTuple):
-    """What a sampling run hands on from cell to cell."""
+    """What a sampling run hands on from cell to cell, beside the codes."""
 
-    codes: Any  # the codes drawn so far, padded; see `MaskedCodeConv.start`
-    last: Any  # the code drawn last, (B,)
+    table: Any  # of the first layer
     context: Any  # what the rows above contribute to the cells of this row, (B, w, width)
     caches: tuple  # one a block
     condition: tuple  # the vector (B, F) of what is known of a slice, or nothing
@@ -28,27 +27,21 @@ class Prior(keras.Model, abc.ABC):
     """p(z | c) = Π p(z_i | z_1 … z_{i-1}, c) over the codes of a grid in raster order.
 
     A first layer reads the codes before each cell, a stack of blocks follows, then `head` 1x1 layers and logits for K
-    codes. A subclass says what the blocks are and how they are fed. Each block has two forms that a test holds equal:
-    `call` for the whole grid; `start`, `row` and `step` for one row and one cell after the other.
+    codes. A subclass says what the blocks are and how they are fed. Model and blocks have two faces that a test holds
+    equal: `call` for the whole grid; `start`, `row` and `step` for one row and one cell after the other.
 
-    Shapes: `call`: codes (B, h, w) int, condition (B, 2) int → logits (B, h, w, K) float32. Floats (B, h, w, K) are
-    read as one-hot codes. With `fit` and `predict` codes and condition are given as a pair.
+    Shapes: `call`: codes (B, h, w) int, or floats (B, h, w, K) as one-hot codes, and condition (B, 2) int → logits
+    (B, h, w, K) float32. The condition is label (index into `labels`) and slice position of each grid, -1 for unknown;
+    `fit` and `predict` take both as a pair. A ValueError says that it is missing.
 
     Args:
         grid, codes: (h, w) and K.
         filters, blocks: channels F of the blocks, and how many there are.
-        kernel: side of the first layer's window.
+        kernel, embedding: side of the first layer's window; length of a code's vector in it, None: one-hot codes.
         head, head_filters: number of 1x1 layers before the logits, and their width; None: `filters`.
-        embedding: length of a code's vector in the first layer; None: one-hot codes.
         position: adds a learned bias for each grid cell in the first layer, so that a cell knows its place.
         dropout: share of each block's hidden channels to drop while training.
         labels, slices: names of the labels, and number of the slice positions, that the prior is conditioned on.
-
-    Call arguments:
-        condition: label (index into `labels`) and slice position of each grid, -1 for unknown, where conditioned.
-
-    Raises:
-        ValueError: a conditioned prior is called without its condition.
 
     Example: `PixelCNN(grid=(32, 32), codes=512, labels=("AD", "NC"))(codes, condition=[[0, -1]] * len(codes))`.
     """
@@ -74,27 +67,27 @@ class Prior(keras.Model, abc.ABC):
         inner = head_filters or filters
         self.head = [keras.layers.Dense(inner, "relu", dtype=dtype, name=f"head_{i}") for i in range(head)]
         self.logits = keras.layers.Dense(codes, dtype=dtype, name="logits")
-        self.blocks = self.make_blocks(filters, blocks, dropout)  # last: files number Dense layers in this order
+        self.blocks = self._make_blocks(filters, blocks, dropout)  # last: files number Dense layers in this order
         # A call on symbols builds every layer and tells `summary` their shapes.
         inputs = keras.Input(self.grid, dtype="int32"), keras.Input((2,), dtype="int32")
         Prior.call(self, inputs if self.conditional else inputs[0])
         self.built = True
 
     @abc.abstractmethod
-    def make_blocks(self, filters, count, dropout):
-        """The list of blocks: layers with `call(x, condition, codes)`, `start`, `row` and `step`; see `residual`."""
+    def _make_blocks(self, filters, count, dropout):
+        """The blocks: layers with `call(x, condition, codes)`, `start`, `row` and `step`; see `layers.masked`."""
 
-    def split(self, above, condition):
+    def _split(self, above, condition):
         """What the rows above contribute, (B, …, width), and h (B, F) or None → the input of the blocks' `row`, or None
         where they have none, and what is added to a cell's own features.
         """
         return None, above
 
-    def enter(self, x):
+    def _enter(self, x):
         """The first features of cells, (B, …, F), from the sum (B, …, width) of all that the first layer read."""
         return x
 
-    def leave(self, x):
+    def _leave(self, x):
         """What the head reads, (B, …, F), of the last block's output."""
         return x
 
@@ -116,65 +109,55 @@ class Prior(keras.Model, abc.ABC):
         return self.conditioning(condition)
 
     def call(self, inputs, condition=None, training=False):
-        if isinstance(inputs, (tuple, list)):
-            inputs, condition = inputs
-        above, left = self.first.parts(inputs)
-        above = above + cast(self.first.bias, above.dtype)
+        codes, condition = inputs if isinstance(inputs, (tuple, list)) else (inputs, condition)
+        above, left = self.first.parts(codes)
         if self.place is not None:
             above = above + cast(self.place, above.dtype)
         h = self._vector(condition)
-        v, context = self.split(above, h)
-        x = self.enter(context + left)
+        v, context = self._split(above, h)
+        x = self._enter(context + left)
+        x = x if v is None else (v, x)
         for block in self.blocks:
-            if v is None:
-                x = block(x, condition=h, codes=inputs, training=training)
-            else:
-                v, x = block((v, x), condition=h, codes=inputs, training=training)
-        return self._classify(x)
+            x = block(x, condition=h, codes=codes, training=training)
+        return self._classify(x if v is None else x[1])
 
     def _classify(self, x):
-        x = self.leave(x)
+        x = self._leave(x)
         for layer in self.head:
             x = layer(x)
         return ops.cast(self.logits(x), "float32")
 
     def start(self, batch, condition=None):
-        """What a sampling run starts from: its `State`, and the first layer's table, which stays."""
+        """The `State` that a sampling run starts from."""
         h = self._vector(condition)
         context = ops.zeros((batch, self.grid[1], self.first.filters), self.compute_dtype)
-        _, context = self.split(context, h)
         caches = tuple(block.start(batch, self.grid, h) for block in self.blocks)
-        padded, none = self.first.start(batch, self.grid), ops.zeros((batch,), "int32")
-        return State(padded, none, context, caches, () if h is None else (h,)), self.first.table()
+        return State(self.first.table(), context, caches, () if h is None else (h,))
 
-    def row(self, state, table, row):
-        """The state at the beginning of a row, all rows above being drawn."""
-        above = self.first.row(state.codes, table, row)
+    def row(self, state, codes, row):
+        """The state at the beginning of a row of the `codes`, (B, h, w), all above being drawn."""
+        above = self.first.row(codes, state.table, row)
         if self.place is not None:
             above = above + ops.take(cast(self.place, above.dtype), row, axis=0)
-        (v, context), caches = self.split(above, *(state.condition or (None,))), []
-        for block, cache in zip(self.blocks, state.caches, strict=True):
-            v, cache = block.row(cache, v)
-            caches.append(cache)
-        return state._replace(context=context, caches=tuple(caches))
+        v, context = self._split(above, *(state.condition or (None,)))
+        _, caches = self._through("row", state.caches, v)
+        return state._replace(context=context, caches=caches)
 
-    def step(self, state, table, row, column):
-        """Logits (B, K) of the cell (row, column), all before it having been `put`, and the state with it seen."""
-        cell, caches = Cell(column, row * self.grid[1] + column, state.last), []
-        left = self.first.step(state.codes, table, row, column)
-        x = self.enter(column_of(state.context, column) + left)
-        for block, cache in zip(self.blocks, state.caches, strict=True):
-            x, cache = block.step(cache, x, cell)
-            caches.append(cache)
-        return self._classify(x), state._replace(caches=tuple(caches))
+    def step(self, state, codes, row, column):
+        """Logits (B, K) of the cell (row, column), all `codes` before it being drawn, and the state with it seen."""
+        index = row * self.grid[1] + column
+        before = column_of(ops.reshape(codes, (codes.shape[0], -1, 1)), ops.maximum(index - 1, 0))[:, 0]
+        x = self._enter(column_of(state.context, column) + self.first.step(codes, state.table, row, column))
+        x, caches = self._through("step", state.caches, x, Cell(column, index, before))
+        return self._classify(x), state._replace(caches=caches)
 
-    def put(self, state, drawn, row, column):
-        """The state with the codes (B,) drawn for one cell."""
-        return state._replace(codes=self.first.put(state.codes, drawn, row, column), last=drawn)
-
-    def drawn(self, state):
-        """The grid of codes in a state: (B, h, w)."""
-        return self.first.drawn(state.codes)
+    def _through(self, face, caches, x, *cell):
+        """x after a `row` or `step` of all blocks, one after the other, and their caches."""
+        found = []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x, cache = getattr(block, face)(cache, x, *cell)
+            found.append(cache)
+        return x, tuple(found)
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
@@ -186,10 +169,8 @@ def inputs_of(prior, codes, condition):
 
 
 def code_lengths(prior, codes, condition=None, batch=64):
-    """-log2 p(z_i | z_1 … z_{i-1}, c) of every code: (N, h, w) int → (N, h, w) float32, in bits.
-
-    Args:
-        condition: of each grid, int (N, 2), where the prior is conditioned.
+    """-log2 p(z_i | z_1 … z_{i-1}, c) of every code: (N, h, w) int → (N, h, w) float32, in bits; `condition` is that of
+    each grid, int (N, 2), where the prior is conditioned.
     """
     lengths = np.empty(codes.shape, np.float32)
     for start in range(0, len(codes), batch):

@@ -12,51 +12,36 @@ FREE = -1  # in a grid of given codes: to be drawn
 
 
 class _FullPass:
-    """The steps of a prior that has none: a Keras model from codes to logits is called on the whole grid for each cell.
-    The state is the grid of codes, 0 where none is drawn yet; what stays is the condition.
-    """
+    """The steps of a prior that has none: the whole grid for each cell. The state is the condition."""
 
     def __init__(self, model):
         self.model = model
 
     def start(self, batch, condition=None):
-        return ops.zeros((batch, *self.model.grid), "int32"), condition
+        return () if condition is None else (condition,)
 
-    def row(self, codes, condition, row):
-        return codes
+    def row(self, state, codes, row):
+        return state
 
-    def step(self, codes, condition, row, column):
-        logits = self.model(inputs_of(self.model, codes, condition))
-        return ops.slice(logits, (0, row, column, 0), (codes.shape[0], 1, 1, logits.shape[-1]))[:, 0, 0], codes
-
-    def put(self, codes, drawn, row, column):
-        return ops.slice_update(codes, (0, row, column), drawn[:, None, None])
-
-    def drawn(self, codes):
-        return codes
+    def step(self, state, codes, row, column):
+        logits = self.model(inputs_of(self.model, codes, *(state or (None,))))
+        return ops.slice(logits, (0, row, column, 0), (codes.shape[0], 1, 1, logits.shape[-1]))[:, 0, 0], state
 
 
 class Sampler(keras.Model):
-    r"""Draws code grids from a prior, one cell after the other.
+    r"""Draws code grids from a prior, one cell after the other, in one loop that XLA compiles on TensorFlow and JAX.
 
     At each cell, code = argmax(logits / temperature + g) with Gumbel noise g drawn beforehand, which is a draw from
-    softmax(logits / temperature) (the Gumbel-max trick; Maddison et al. 2014, arXiv 1411.0030, section 2). With `top_k`
-    or `top_p` the logits of unlikely codes are -∞ first. The whole loop is one function of nested `fori_loop`s, rows
-    and columns, that `predict_on_batch` compiles with XLA on TensorFlow and JAX.
+    softmax(logits / temperature) (the Gumbel-max trick; Maddison et al. 2014, arXiv 1411.0030, section 2).
 
-    Shapes: noise (B, h·w, K) float32, given (B, h, w) int32, condition (B, 2) int32 → codes (B, h, w) int32. One
-    sampler serves one B: another would be compiled anew.
+    Shapes: noise (B, h·w, K) float32, given (B, h, w) int32, condition (B, 2) int32 → codes (B, h, w) int32. A code in
+    `given` that is not `FREE` is taken instead of drawn. One sampler serves one B: another would be compiled anew.
 
     Args:
         prior: a trained `Prior`, or any Keras model of codes (B, h, w) → logits (B, h, w, K) with `grid` and `codes` K.
         temperature: above 0; 1 samples the model as it is.
         top_k, top_p: keep only the k most likely codes of a cell, or those that together reach this probability
             (Holtzman et al. 2019, arXiv 1904.09751, section 3.1); None: all.
-
-    Call arguments:
-        inputs: noise, given, condition. A code in `given` that is not `FREE` is taken instead of drawn.
-
-    Example: `codes = Sampler(prior).predict_on_batch((gumbel(16, prior, seed=0), given, condition))`.
     """
 
     def __init__(self, prior, temperature=1.0, top_k=None, top_p=None, **kwargs):
@@ -71,29 +56,24 @@ class Sampler(keras.Model):
 
     def call(self, inputs):
         noise, given, condition = inputs
-        height, width = self.prior.grid
+        (batch, _, size), (height, width) = noise.shape, self.prior.grid
         steps = self.prior if hasattr(self.prior, "step") else _FullPass(self.prior)
-        state, constant = steps.start(noise.shape[0], condition if getattr(self.prior, "conditional", False) else None)
+        state = steps.start(batch, condition if getattr(self.prior, "conditional", False) else None)
 
-        def cell(row, column, state):
-            logits, state = steps.step(state, constant, row, column)
+        def cell(row, column, codes, state):
+            logits, state = steps.step(state, codes, row, column)
             logits = likely(logits / self.temperature, self.top_k, self.top_p)
-            size = (noise.shape[0], 1, noise.shape[2])
-            chosen = largest(logits + ops.slice(noise, (0, row * width + column, 0), size)[:, 0])
-            known = ops.slice(given, (0, row, column), (noise.shape[0], 1, 1))[:, 0, 0]
-            return steps.put(state, ops.where(known == FREE, chosen, known), row, column)
+            logits = logits + ops.slice(noise, (0, row * width + column, 0), (batch, 1, size))[:, 0]
+            known = ops.slice(given, (0, row, column), (batch, 1, 1))[:, 0, 0]
+            chosen = ops.where(known == FREE, ops.cast(ops.argmax(logits, axis=-1), "int32"), known)
+            return ops.slice_update(codes, (0, row, column), chosen[:, None, None]), state
 
-        def line(row, state):
-            state = steps.row(state, constant, row)
-            return ops.fori_loop(0, width, lambda column, state: cell(row, column, state), state)
+        def line(row, codes, state):
+            state = steps.row(state, codes, row)
+            return ops.fori_loop(0, width, lambda column, now: cell(row, column, *now), (codes, state))
 
-        return steps.drawn(ops.fori_loop(0, height, line, state))
-
-
-def largest(values):
-    """The first index of the largest value along the last axis, int32: `argmax` in two passes that vectorise."""
-    top, size = ops.max(values, axis=-1, keepdims=True), values.shape[-1]
-    return ops.min(ops.where(values >= top, ops.arange(size, dtype="int32"), size), axis=-1)
+        codes = ops.zeros((batch, height, width), "int32")
+        return ops.fori_loop(0, height, lambda row, now: line(row, *now), (codes, state))[0]
 
 
 def likely(logits, top_k=None, top_p=None):
@@ -114,11 +94,9 @@ def gumbel(count, prior, seed, first=0):
 
     Drawn in float64: float32 exponentials are exactly 0 once in 2²³ draws, whose logarithm would force a random code.
     """
-    noise = np.empty((count, prior.grid[0] * prior.grid[1], prior.codes), np.float32)
-    for i in range(count):
-        exponential = np.random.default_rng([seed, first + i]).standard_exponential(noise[i].shape)
-        noise[i] = -np.log(np.maximum(exponential, 1e-16))
-    return noise
+    size = prior.grid[0] * prior.grid[1], prior.codes
+    drawn = (np.random.default_rng([seed, first + i]).standard_exponential(size) for i in range(count))
+    return np.stack([-np.log(np.maximum(one, 1e-16)).astype(np.float32) for one in drawn])
 
 
 def batch_size(prior):
@@ -136,19 +114,19 @@ def _sampler(prior, batch, *options):
 
 
 def sample(prior, count, seed=0, temperature=1.0, top_k=None, top_p=None, condition=None, given=None, batch=None):
-    """`count` grids of codes drawn from `prior`: NumPy int32, (count, h, w).
-
-    Grid i depends on the seed and i, not on how many are drawn. Example: `sample(prior, 16, condition=[[0, 17]] * 16)`.
+    """`count` grids of codes drawn from `prior`: NumPy int32, (count, h, w). Grid i depends on the seed and i alone.
 
     Args:
         prior, temperature, top_k, top_p: see `Sampler`.
         condition: label and slice position of each grid, int (count, 2), for a prior that is conditioned.
-        given: codes that are known, int (count, h, w) with `FREE` where one is to be drawn. A drawn cell looks at all
-            codes before it, given or drawn, and at none after it.
+        given: codes that are known, int (count, h, w), `FREE` where one is to be drawn. A drawn cell looks at all codes
+            before it, given or drawn, and at none after it.
         batch: grids at once; None: `batch_size`.
 
     Raises:
         ValueError: `condition` or `given` do not fit the prior, or another argument is out of its range.
+
+    Example: `sample(prior, 16, condition=[[0, 17]] * 16)`.
     """
     if count < 1:
         raise ValueError(f"`count` (={count}) must be at least 1")
@@ -168,15 +146,12 @@ def sample(prior, count, seed=0, temperature=1.0, top_k=None, top_p=None, condit
 
 
 def complete(prior, given, count, tries=8, condition=None, **options):
-    """`count` grids that continue the given codes: NumPy int32, (count, h, w).
+    """`count` grids that continue the given codes, int (h, w) with `FREE` where one is to be drawn: as from `sample`,
+    which the options are for; the condition is that of each grid that is returned, (count, 2).
 
-    A drawn cell does not see what is given after it. So `tries` grids are drawn for each that is returned, and one of
-    them is taken with a probability in proportion to that of the given codes after its first drawn cell (sampling,
-    importance resampling; Rubin 1988). Where all that is given comes first one is enough.
-
-    Args:
-        given: codes that are known, int (h, w), `FREE` where one is to be drawn.
-        condition: of each grid that is returned, (count, 2); it and the options are as for `sample`.
+    A drawn cell does not see what is given after it. So `tries` grids are drawn for each that is returned, and one is
+    taken with a probability in proportion to that of the given codes after its first drawn cell (sampling, importance
+    resampling; Rubin 1988). Where all that is given comes first one is enough.
     """
     given = np.asarray(given, np.int32)
     free = np.flatnonzero(given.ravel() == FREE)

@@ -1,6 +1,7 @@
 """Saved models, read as data: nothing in a file decides what code runs."""
 
 import json
+import math
 import sys
 import tempfile
 import zipfile
@@ -37,7 +38,7 @@ def load(path: str | Path, kind: str | None = None):
 
     Keras's safe mode refuses pickled code, but lets a file name any class of Keras with any arguments. Here the file's
     configuration may name our own classes, classes of models and layers that this process has defined or imported
-    already, and those in `HARMLESS`; its weights lie inside it. Example: `load("models/vqvae.keras", "VQ-VAE")`.
+    already, and those in `HARMLESS`; its weights lie inside it.
 
     Raises:
         UserError: the file is missing, broken, or something else, or not of the `kind`; the sentence says which.
@@ -65,18 +66,11 @@ def load(path: str | Path, kind: str | None = None):
 
 def as_float32(model):
     """A copy of `model` under a float32 policy, as it is saved and evaluated: any machine can then load it."""
-    copy = type(model).from_config(_float32(model.get_config()))
+    mixed = ("mixed_bfloat16", "mixed_float16")
+    plain = lambda value: "float32" if isinstance(value, str) and value in mixed else value  # noqa: E731
+    copy = type(model).from_config(keras.tree.map_structure(plain, model.get_config()))
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _float32(value):
-    """A configuration with every mixed policy in it replaced."""
-    if isinstance(value, dict):
-        return {key: _float32(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_float32(inner) for inner in value]
-    return "float32" if value in ("mixed_bfloat16", "mixed_float16") else value
 
 
 def _rename(weights):
@@ -100,12 +94,16 @@ def _checked(file, own):
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"it holds a {name}, not a model of vq_lib, nor of a class that is defined here")
     config.pop("compile_config", None)
-    _only_known(config, own)
     with file.open("model.weights.h5") as weights, h5py.File(weights, "r") as stored:
-        _inside(stored)
-        sizes = [1024]  # pixels of a side
-        stored.visititems(lambda _, item: sizes.extend(getattr(item, "shape", ())))
-    _no_larger(config, max(sizes))
+        items: dict = {}
+        stored.visititems(items.__setitem__)
+        arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
+        outside = [name for name, array in arrays.items() if array.external or array.is_virtual]
+        links = stored.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else name)
+        if links or outside:  # HDF5 can point to other files; a model's weights do not
+            raise ValueError(f"its weights point outside the file ({links or outside[0]!r})")
+        largest = max([1024, *(side for array in arrays.values() for side in array.shape)])  # 1024 pixels of a side
+    _only_known(config, own, largest)
     return config
 
 
@@ -119,11 +117,13 @@ def _class(value):
     return found if ours and found.__module__.split(".")[0] != "keras" else None
 
 
-def _only_known(value, own):
-    """Every object that the configuration names is known; those that Keras has no register of are added to `own`."""
+def _only_known(value, own, largest, name=""):
+    """Every object that the configuration names is known; those that Keras has no register of are added to `own`. No
+    size in it is larger than the `largest` of the arrays beside it: building it would take the memory.
+    """
     if isinstance(value, list):
         for inner in value:
-            _only_known(inner, own)
+            _only_known(inner, own, largest, name)
     elif isinstance(value, dict):
         names = [value.get(key) for key in ("module", "class_name", "registered_name")]
         if value.keys() & {"class_name", "registered_name", "module"} and names[1] != "__keras_tensor__":
@@ -131,30 +131,8 @@ def _only_known(value, own):
                 own[names[2]] = kind
             elif tuple(names[:2]) not in ALLOWED or names[2] not in (None, names[1]):
                 raise ValueError(f"it names {names[0]}.{names[1]}, which is no part of vq_lib")
-        for inner in value.values():
-            _only_known(inner, own)
-
-
-def _no_larger(value, most, name=""):
-    """No size that the configuration names is larger than any array beside it: building it would take the memory."""
-    if isinstance(value, dict):
         for key, inner in value.items():
-            # FSQ keeps no array of its codes or levels.
-            if key not in ("seed", "levels", "shared_object_id") and not (key == "codes" and value.get("levels")):
-                _no_larger(inner, most, key)
-    elif isinstance(value, list):
-        for inner in value:
-            _no_larger(inner, most, name)
-    elif isinstance(value, int) and value > most:
+            free = key in ("seed", "levels", "shared_object_id") or key == "codes" and value.get("levels")
+            _only_known(inner, own, math.inf if free else largest, key)  # FSQ keeps no array of its codes or levels
+    elif isinstance(value, int) and value > largest:
         raise ValueError(f"its {name} (={value}) fits none of its weights")
-
-
-def _inside(group):
-    """HDF5 can point to other files; a model's weights do not."""
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"its weights point outside the file ({name!r})")
-        if isinstance(group[name], h5py.Group):
-            _inside(group[name])
-        elif group[name].external or group[name].is_virtual:
-            raise ValueError(f"its weights point outside the file ({name!r})")

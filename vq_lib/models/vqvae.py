@@ -2,19 +2,22 @@
 
 import keras
 import numpy as np
+import pydantic
 from keras import ops
 
+from vq_lib import recipe
+from vq_lib.errors import sentence
 from vq_lib.layers import blocks
-from vq_lib.layers.arguments import one_of
+from vq_lib.layers.base import one_of
 from vq_lib.layers.fsq import FiniteScalarQuantizer
 from vq_lib.layers.quantizer import EMAVectorQuantizer, VectorQuantizer
 from vq_lib.layers.ssim import ssim_map
-from vq_lib.models import autoencoder
 
 FLAT = {  # a recipe's words for the quantiser, and those of the layers
     "codes": "num_embeddings", "code_dim": "embedding_dim", "beta": "commitment_cost", "distance": "distance",
     "gradient": "gradient", "spread": "spread", "seed": "seed", "decay": "decay",
 }  # fmt: skip
+BLOCKS = pydantic.TypeAdapter(list[recipe.Block])
 
 
 class Term(keras.metrics.Mean):
@@ -27,37 +30,29 @@ class Term(keras.metrics.Mean):
 class VQVAE(keras.Model):
     r"""A vector-quantised variational autoencoder (van den Oord et al. 2017, arXiv 1711.00937).
 
-    uint8 images go in, intensities in [0, 1] come out: the normalisation is part of the model, and so of its file.
-    Training minimises, per batch,
+    uint8 images go in, intensities in [0, 1] come out: the normalisation is part of the model. Training minimises
 
         mean((x − x̂)²) / variance + structure · mean(1 − SSIM(x, x̂)) + quantiser loss,
 
-    with x in [0, 1]; the logs have each term by name: `reconstruction`, `structural` (where it has a weight) and
-    `quantizer`. With loss="l1" the first term is mean(|x − x̂|) / √variance. With loss="clipped_mse" a black pixel's
-    error is max(x̂, 0) and a white one's max(1 − x̂, 0): the output is clipped to [0, 1] anyway, and a decoder that may
-    overshoot leaves the background truly black. A loss given to `compile` takes the place of the first term.
+    which the logs have term by term: `reconstruction`, `structural` and `quantizer`. With loss="l1" the first term is
+    mean(|x − x̂|) / √variance; with "clipped_mse" a black pixel's error is max(x̂, 0) and a white one's max(1 − x̂, 0),
+    so that a decoder may overshoot and leave the background truly black. A loss given to `compile` takes its place.
 
     Shapes: (B, H, W, C) uint8 → (B, H, W, C) float32; `encode` → codes (B, h, w) int32, where h = H / total stride.
 
     Args:
-        image_shape: (H, W, C).
-        encoder: blocks (see `blocks.complete`), or a Keras model of one's own: normalised images → (B, h, w, D).
-        decoder: blocks, or a Keras model: (B, h, w, D) → images, normalised as the encoder's are.
+        encoder, decoder: blocks as in a recipe (`recipe.Block`), or Keras models: normalised images → (B, h, w, D), and
+            the way back.
         quantizer: a quantiser layer; None: `EMAVectorQuantizer(512, 8)`.
-        activation: between the layers of blocks.
         normalise: what black becomes inside, "zero" (0) or "centred" (-½).
-        output, final: kind of the last layer ("transpose", "conv" or "block") and its activation; see `autoencoder`.
-        loss, structure: "mse", "clipped_mse" or "l1"; weight of the structural term, see `ssim.ssim_map`.
+        activation, output, final: of blocks; kind ("transpose", "conv" or "block") and activation of the last layer.
         variance: of the training images, in [0, 1] intensities.
 
     Raises:
         ValueError: an argument is none of the values above, or encoder, quantiser, decoder and images do not fit.
 
-    Example:
-        model = VQVAE((64, 64, 1), encoder=[{"layer": "conv", "filters": 32, "kernel": 4, "stride": 2}],
-                      decoder=[{"layer": "transpose", "filters": 32, "kernel": 4, "stride": 2}])
-        model.compile("adam")
-        model.fit(images, epochs=2)
+    Example: `VQVAE((64, 64, 1), [{"layer": "conv", "filters": 32, "stride": 2}], [{"layer": "subpixel", "filters": 32,
+    "stride": 2}])`, then `compile("adam")` and `fit(images, epochs=2)`.
     """
 
     def __init__(self, image_shape, encoder, decoder, quantizer=None, activation="relu", normalise="zero",
@@ -69,14 +64,14 @@ class VQVAE(keras.Model):
         self.offset = {"zero": 0.0, "centred": 0.5}[one_of("normalise", normalise, ("zero", "centred"))]
         quantizer = quantizer or EMAVectorQuantizer(512, 8, name="quantizer")
         dim = quantizer.embedding_dim
-        encoder, decoder = _checked("encoder", encoder), _checked("decoder", decoder)
-        self.encoder = autoencoder.encoder(encoder, shape, dim, activation, self.offset, policy)
+        encoder, decoder = _complete("encoder", encoder), _complete("decoder", decoder)
+        self.encoder = blocks.encoder(encoder, shape, dim, activation, self.offset, policy)
         found = tuple(self.encoder.output_shape[1:])
         if len(found) != 3 or found[-1] != dim or None in found:
             raise ValueError(f"the encoder gives {found}, and a quantiser of codes of length {dim} wants (h, w, {dim})")
         self.grid, self.quantizer = found[:2], quantizer
         quantizer(keras.Input(found))  # builds it, and tells `summary` its shape
-        self.decoder = autoencoder.decoder(decoder, found, shape[-1], activation, output, final, policy)
+        self.decoder = blocks.decoder(decoder, found, shape[-1], activation, output, final, policy)
         if tuple(self.decoder.output_shape[1:]) != shape:
             raise ValueError(f"the decoder gives {self.decoder.output_shape[1:]} for images of {shape}")
         self.settings = {
@@ -84,8 +79,8 @@ class VQVAE(keras.Model):
             "quantizer": _plain(quantizer), "activation": activation, "normalise": normalise, "output": output,
             "final": final, "loss": loss, "structure": structure, "variance": variance,
         }  # fmt: skip
-        names = ["reconstruction", *["structural"] * bool(structure)]
-        names += ["quantizer"] * (not isinstance(quantizer, FiniteScalarQuantizer))  # which has no loss
+        has_loss = not isinstance(quantizer, FiniteScalarQuantizer)
+        names = ["reconstruction", *["structural"] * bool(structure), *["quantizer"] * has_loss]
         self.terms = {name: Term(name=name) for name in names}
         self.built = True
 
@@ -102,28 +97,20 @@ class VQVAE(keras.Model):
 
     def compile(self, optimizer="adam", loss=None, **options):
         """As Keras's. `loss`: loss(x, x̂) of float batches in [0, 1], or its name, in the reconstruction error's place.
-
-        Raises:
-            ValueError: something is asked for that this model, which is trained without targets, cannot heed.
+        What a model that is trained without targets cannot heed is a ValueError.
         """
         unheeded = [name for name in ("loss_weights", "metrics", "weighted_metrics") if options.get(name)]
-        if unheeded or isinstance(loss, (list, tuple, dict)):
-            raise ValueError(
-                f"VQVAE.compile takes one loss(x, x̂) and cannot heed {unheeded[0] if unheeded else 'several losses'}: "
-                "it is trained without targets; measure with a callback, or override compute_loss."
-            )
+        unheeded += ["several losses"] * isinstance(loss, (list, tuple, dict))
+        if unheeded:
+            raise ValueError(f"VQVAE.compile takes one loss(x, x̂) and cannot heed {unheeded[0]}: it is trained without "
+                             "targets; measure with a callback, or override compute_loss.")  # fmt: skip
         super().compile(optimizer=optimizer, loss=loss and keras.losses.get(loss), **options)
 
     def call(self, inputs, training=False):
-        if keras.backend.standardize_dtype(inputs.dtype) != "uint8":
-            raise ValueError(
-                f"VQVAE takes uint8 grey levels 0-255, not {inputs.dtype}: pass the images as they are on disk"
-            )
-        # `training` is handed on: JAX's stateless calls do not tell it to the layers inside.
-        decoded = self.decoder(
-            self.quantizer(self.encoder(inputs, training=training), training=training), training=training
-        )
-        images = ops.cast(decoded, "float32") + self.offset
+        x = _only_uint8(inputs)
+        for part in (self.encoder, self.quantizer, self.decoder):
+            x = part(x, training=training)  # handed on: JAX's stateless calls do not tell it to the layers inside
+        images = ops.cast(x, "float32") + self.offset
         # Clipping would stop the gradient of a pixel that overshoots, so it waits until training is over.
         return images if training else ops.clip(images, 0.0, 1.0)
 
@@ -147,19 +134,13 @@ class VQVAE(keras.Model):
             terms["structural"] = self.settings["structure"] * (1.0 - similarity)
         if self.losses:
             terms["quantizer"] = sum(self.losses)
-        for name, value in terms.items():
-            if name in self.terms:
-                self.terms[name].update_state(value)
+        for name in self.terms.keys() & terms.keys():
+            self.terms[name].update_state(terms[name])
         return sum(terms.values())
 
     def encode(self, images, batch=64):
-        """Codes of uint8 `images`: (N, H, W, C) → NumPy int32 (N, h, w).
-
-        Raises:
-            ValueError: the images are not uint8; floats would silently become zeros.
-        """
-        if images.dtype != np.uint8:
-            raise ValueError(f"VQVAE takes uint8 grey levels 0-255, not {images.dtype}")
+        """Codes of uint8 `images`: (N, H, W, C) → NumPy int32 (N, h, w)."""
+        _only_uint8(images)
         codes = np.empty((len(images), *self.grid), np.int32)
         for i in range(0, len(images), batch):
             vectors = self.encoder.predict_on_batch(np.asarray(images[i : i + batch]))
@@ -186,8 +167,7 @@ class VQVAE(keras.Model):
         """The model of a configuration, of this version or of before the quantiser became an object of its own."""
         config = dict(config)
         if "codes" in config:
-            flat = {name: config.pop(name, None) for name in (*FLAT, "codebook", "levels")}
-            config["quantizer"] = quantizer_of(flat)
+            config["quantizer"] = quantizer_of({name: config.pop(name, None) for name in (*FLAT, "codebook", "levels")})
         for name in ("encoder", "decoder", "quantizer"):
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name])
@@ -205,12 +185,15 @@ def quantizer_of(settings):
     return EMAVectorQuantizer(**options, name="quantizer")
 
 
-def _checked(name, part):
+def _complete(name, part):
+    """A Keras model as it is; blocks as dicts with all that they leave at its default."""
     if isinstance(part, keras.Model):
         return part
-    if not isinstance(part, (list, tuple)):
-        raise ValueError(f"`{name}` must be a list of blocks or a Keras model, not {part!r:.80}")
-    return [blocks.complete(block) for block in part]
+    try:
+        return [block.model_dump() for block in BLOCKS.validate_python(part)]
+    except pydantic.ValidationError as error:
+        why = sentence(error.errors()[0])
+        raise ValueError(f"`{name}` must be a list of blocks or a Keras model: {why}") from None
 
 
 def _plain(part):
@@ -219,3 +202,10 @@ def _plain(part):
         return part
     config = keras.saving.serialize_keras_object(part)
     return {key: value for key, value in config.items() if key not in ("build_config", "compile_config")}
+
+
+def _only_uint8(images):
+    """Floats would silently become zeros."""
+    if keras.backend.standardize_dtype(images.dtype) != "uint8":
+        raise ValueError(f"VQVAE takes uint8 grey levels 0-255, not {images.dtype}: pass the images as on disk")
+    return images
