@@ -15,4 +15,4 @@ ACKNOWLEDGEMENT = (
 def listing(files: list[File], data: Data) -> Listing:
     """All images among `files`; person, class, split and position as far as the words of their paths tell them."""
     images = [file for file in files if file.name.lower().endswith(IMAGES)]
-    return rows(sorted(images, key=lambda file: natural(file.name)), data.person)
+    return rows(sorted(images, key=natural), data.person)

@@ -10,12 +10,11 @@ from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, slic
 from vq_lib.data.words import is_altered, is_mask
 from vq_lib.errors import UserError
 from vq_lib.files import digest
-from vq_lib.recipe import Recipe
+from vq_lib.recipe import People, Recipe
 from vq_lib.study import Study
 
 # Layouts that are read from a folder. An adapter has EXPECTED (what lies where), an ACKNOWLEDGEMENT for reports, and
-# listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file. It may have
-# remark(person, split): what a reader should know of these people and splits.
+# listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file.
 SPECIFIC = {"oasis": oasis, "adni": adni, "volumes": volumes, "slices_nifti": slices_nifti}
 ADAPTERS = {**SPECIFIC, "image_folder": image_folder}
 INSTEAD = {None: "image_folder", "volumes": "slices_nifti"}  # what is tried where a recipe's layout does not fit
@@ -57,19 +56,17 @@ def settings(recipe: Recipe) -> dict:
 
 
 def survey(study: Study) -> Survey:
-    """Recognise the layout and list the slices; no image is opened.
-
-    Raises:
-        UserError: the folder is missing, empty, unwanted, or of no or of two layouts, names say two splits of a file,
-            or of some files none, or the table of people is broken.
-    """
+    """Recognise the layout and list the slices; no image is opened. `UserError` where the folder is missing, empty,
+    unwanted, or of no or of two layouts, names say two splits of a file, or of some files none, or the table of people
+    is broken."""
     data, section = study.recipe.data, settings(study.recipe)
     if data.layout == "cohort":
         if study.data_folder:
             raise UserError(f"This recipe makes its own people (data.layout: cohort) and cannot use "
                             f"{study.data_folder}: leave DATA (or --data) out, or take a recipe for images, as "
                             "oasis-best.")  # fmt: skip
-        return Survey("cohort", [], "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
+        rows = cohort.rows((data.people or People()).model_dump(), data.slices)
+        return Survey("cohort", rows, "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
     folder = _folder(study)
     everything, broken = folders.walk(folder)
     files, aside = _chosen(everything, data)
@@ -122,9 +119,10 @@ def _chosen(files, data):
         raise UserError(f"data.files ({data.files}) fits none of the {len(files):,} files, such as {files[0].name}.")
     leave = (is_mask, is_altered, lambda name: "derivatives" in name.split("/")[:-1])
     for (check, (_, _, word)), of_kind in zip(ASIDE.items(), leave, strict=True):
-        images = [file for file in kept if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
-        left = {file for file in images if of_kind(file.name)} if word is None or word not in wanted else set()
-        left = left if word is None or len(left) < len(images) else set()
+        images = {file for file in kept if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)}
+        left = {file for file in images if of_kind(file.name)}
+        if word and (word in wanted or left == images):
+            left = set()
         kept, aside[check] = [file for file in kept if file not in left], sorted(file.name for file in left)
     return kept, aside
 
@@ -132,29 +130,32 @@ def _chosen(files, data):
 def _recognise(folder, files, data, everything=(), broken=None):
     """Layout and listing: what the recipe says, else the specific one that fits, else an image folder."""
     wanted = data.layout
-    tried = [wanted] if wanted else list(SPECIFIC)
-    fits = {name: listing for name in tried if (listing := ADAPTERS[name].listing(files, data)).rows}
-    if len(fits) > 1:
-        raise UserError(f"The data folder {folder} holds two layouts, {' and '.join(fits)}: set data.layout to one of "
+    found = {name: listing for name in ([wanted] if wanted else SPECIFIC) if (listing := _listing(name, files, data))}
+    if len(found) > 1:
+        raise UserError(f"The data folder {folder} holds two layouts, {' and '.join(found)}: set data.layout to one of "
                         "them, choose with data.files, or name the folder of one.")  # fmt: skip
-    if not fits:
-        others = {name: adapter.listing(files, data) for name, adapter in ADAPTERS.items() if name not in tried}
-        others = {name: listing for name, listing in others.items() if listing.rows}
-        fits = {name: listing for name, listing in others.items() if name == INSTEAD.get(wanted)}
-    if fits:
-        return next(iter(fits.items()))
-    expected = f": expected {ADAPTERS[wanted].EXPECTED}" if wanted else ""
+    others = {} if found else {name: listing for name in ADAPTERS if (listing := _listing(name, files, data))}
+    if INSTEAD.get(wanted) in others:
+        found = {INSTEAD[wanted]: others[INSTEAD[wanted]]}
+    if found:
+        return next(iter(found.items()))
     if others:
         hint = f". It looks like the layout {next(iter(others))}: set data.layout, or leave it out"
     elif any(is_mask(file.name) for file in everything):
         hint = ". Its images are masks by their names"
     elif broken:
-        hint = next(f". {len(broken):,} files cannot be reached, {name}: {why}" for name, why in broken.items())
+        name, why = next(iter(broken.items()))
+        hint = f". {len(broken):,} files cannot be reached, {name}: {why}"
     else:
         hint = _unread([Path(file.path) for file in everything])
-        hint = hint or "".join(f", nor {adapter.EXPECTED}" for adapter in ADAPTERS.values() if not wanted)
-    layout = f"the layout {wanted}" if wanted else "a known layout"
-    raise UserError(f"The data folder {folder} holds no slices of {layout}{expected}{hint}.")
+    kind = f"the layout {wanted}" if wanted else "a known layout"
+    expected = " or ".join(adapter.EXPECTED for name, adapter in ADAPTERS.items() if wanted in (None, name))
+    raise UserError(f"The data folder {folder} holds no slices of {kind}, {expected}{hint}.")
+
+
+def _listing(name, files, data):
+    listing = ADAPTERS[name].listing(files, data)
+    return listing if listing.rows else None
 
 
 def _unread(paths):
@@ -179,12 +180,12 @@ def _one_split_each(rows):
     named = Counter(row.split for row in rows)
     for row in rows:
         if " and " in row.split:
-            raise UserError(f"{row.file.name} lies in folders of two splits, {row.split}: rename one of them, or "
-                            "choose files with data.files.")  # fmt: skip
+            raise UserError(f"{row.source} lies in folders of two splits, {row.split}: rename one of them, or choose "
+                            "files with data.files.")  # fmt: skip
         if not row.split and len(named) > 1:
             others = ", ".join(sorted(filter(None, named)))
-            raise UserError(f"{row.file.name}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the "
-                            f"folders for {others}: which split is it? Rename or move its folder, or choose files with "
+            raise UserError(f"{row.source}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the folders "
+                            f"for {others}: which split is it? Rename or move its folder, or choose files with "
                             "data.files.")  # fmt: skip
 
 

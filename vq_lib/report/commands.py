@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from vq_lib import files
-from vq_lib.data import folders, persons, reading
+from vq_lib.data import folders, persons, reading, words
 from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
 from vq_lib.recipe import Data
@@ -84,7 +84,7 @@ def _images_in(folder):
     """The images and volumes in a folder, at any depth; masks and reconstructions are left out."""
     found = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
     own = [file for file in found if not file.name.endswith(RECONSTRUCTION)]
-    kept = [Path(file.path) for file in own if not folders.is_mask(file)]
+    kept = [Path(file.path) for file in own if not words.is_mask(file.name)]
     if not kept:
         but = " but masks" if own else " but reconstructions" if found else ""
         raise UserError(f"{folder} holds no images{but} ({', '.join(folders.IMAGES + folders.VOLUMES)}).")
@@ -100,7 +100,7 @@ def _quality(args, names, paths):
     images, of = _read(args, paths, model, data)
     codes, size = model.encode(images), model.quantizer.num_embeddings
     outputs = model.decode(codes)
-    people = persons.of(names)
+    people = persons.people(names).names
     known = all(people)
     groups = np.array(people)[of] if known else np.arange(len(images))
     scores = image_scores.scores(images, outputs)
