@@ -163,8 +163,7 @@ def _left_out(survey, broken, data):
     share = len(lines) / max(1, len(files) + len(survey.broken))
     if share > data.skip or len(broken) == len(files):
         name, why = next(iter(reasons.items()))
-        others = f" ({len(lines) - 1:,} more of {len(files):,} files are like that: {'; '.join(lines[1:4])}" \
-                 f"{'; …' if lines[4:] else ''})" if lines[1:] else ""  # fmt: skip
+        others = f" ({len(lines) - 1:,} more of {len(files):,} files are like that)" if lines[1:] else ""
         allow = f", or allow them with data.skip: {np.ceil(share * 1000) / 1000:g}" if len(broken) < len(files) else ""
         raise UserError(f"The image {name} cannot be read: {why}{others}; replace or remove it{allow}.")
     return checks.finding("files left out", "warning", lines, "Files that cannot be read and were left out")
@@ -180,44 +179,36 @@ def _make(data, survey, folder, key):
     kept = np.flatnonzero(~np.isin(np.arange(len(table)) * len(sources) // len(table), list(broken)))
     for place, row in enumerate(kept) if broken else ():
         images[place], thumbs[place] = images[row], thumbs[row]
-    images, thumbs, table = images[: len(kept)], thumbs[: len(kept)], table.iloc[kept].reset_index(drop=True)
+    table = table.iloc[kept].reset_index(drop=True)
     levels.bright_enough(data.white, noted["top"], table["source"])
     if (unknown := table["person"] == "").any():
-        table["person"] = table["person"].where(~unknown, table["source"].to_numpy()[_copies(thumbs, table["split"])])
+        pairs, side = duplicates.copies(thumbs[: len(table)])[0], table["split"].to_numpy()
+        # Pictures that folders put on different sides are a leak to be named, not one person.
+        first = splits.groups(len(table), pairs[side[pairs[:, 0]] == side[pairs[:, 1]]])
+        table["person"] = table["person"].where(~unknown, table["source"].to_numpy()[first])
+    if unknown.any() or survey.identity == "scan":
         found.append(checks.finding(
             "people unknown", "warning", sorted(table["person"].unique()),
-            "Pictures of unknown people, near-identical ones kept together",
-            ": one person may be in two splits, for which this report cannot vouch; data.person or a subjects.csv "
-            "names the people"))  # fmt: skip
-    elif survey.identity == "scan":
-        found.append(checks.finding(
-            "people unknown", "warning", sorted(table["person"].unique()), "Scans whose person is not known",
-            ": scans of one person may be in two splits, for which this report cannot vouch; a subjects.csv that names "
-            "the person of each scan settles it"))  # fmt: skip
-    table["split"], cut = splits.assign(*table[["person", "label", "split"]].to_numpy(dtype=str).T,
-                                        {"test": data.test, "validation": data.validation}, data.seed)  # fmt: skip
+            "Pictures or scans whose person is not known, near-identical pictures kept together",
+            ": one person may be in two splits, for which this report cannot vouch; data.person, or a subjects.csv "
+            "that names the person of each, settles it"))  # fmt: skip
+    shares = {"test": data.test, "validation": data.validation}
+    person, label, split = table[["person", "label", "split"]].to_numpy(dtype=str).T
+    table["split"], cut = splits.assign(person, label, split, shares, data.seed)
     found.append(checks.finding(
         "splits cut from train", "note", [f"{count} people for {name}" for name, count in cut.items()],
         "Splits without a folder, cut from the training people"))  # fmt: skip
     table.to_csv(folder / "slices.csv", index=False, lineterminator="\r\n", encoding="utf-8")
     look = [data.size, data.channels, data.white, [data.range, data.plane, data.volume] * (survey.layout == "volumes")]
-    content = hashlib.sha256(json.dumps([FORMAT, look]).encode() + noted["crc"].to_numpy(np.uint32).tobytes())
-    if survey.layout == "cohort":
-        content = hashlib.sha256(images)
-    content.update((folder / "slices.csv").read_bytes())
-    slices = Slices.of(table, images, thumbnails=thumbs)
+    content = json.dumps([FORMAT, look]).encode() + noted["crc"].to_numpy(np.uint32).tobytes()
+    seen = hashlib.sha256(images.data if survey.layout == "cohort" else content)
+    seen.update((folder / "slices.csv").read_bytes())
+    slices = Slices.of(table, images[: len(table)], thumbnails=thumbs[: len(table)])
     pairs = checks.leaks(slices)
     pairs.round({"correlation": 4}).to_csv(folder / "leaks.csv", index=False, encoding="utf-8")
     found = [checks.people_apart(table_of(survey.rows)), *found, *checks.copies(pairs), *checks.pictures(slices, noted)]
-    about = {"key": key, "rows": len(table), "fingerprint": content.hexdigest(), "layout": survey.layout}
+    about = {"key": key, "rows": len(table), "fingerprint": seen.hexdigest(), "layout": survey.layout}
     write_json(folder / "slices.json", {**about, "findings": found, "people": survey.people})
-
-
-def _copies(thumbs, split):
-    """For each picture the first of those near-identical with it: of nobody known, they are kept together."""
-    pairs, _, _ = duplicates.copies(thumbs)
-    side = split.to_numpy()  # pictures that folders put on different sides are a leak to be named, not one person
-    return splits.groups(len(thumbs), pairs[side[pairs[:, 0]] == side[pairs[:, 1]]])
 
 
 def npy_file(path: Path, shape: tuple[int, ...]) -> np.memmap:

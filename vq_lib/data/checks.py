@@ -53,7 +53,8 @@ def copies(pairs: pd.DataFrame) -> list[dict]:
 
 def pictures(slices, noted: pd.DataFrame) -> list[dict]:
     """Findings about the pictures themselves; `noted`: what `reading.read_all` noted of each."""
-    names, flat = np.where(slices.source == "", slices.person, slices.source), slices.thumbnails.reshape(len(slices), -1)
+    names = np.where(slices.source == "", slices.person, slices.source)
+    flat = slices.thumbnails.reshape(len(slices), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     constant = low == high
     inside = np.pad(np.zeros((62, 62), bool), 1, constant_values=True).ravel()

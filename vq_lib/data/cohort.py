@@ -45,8 +45,8 @@ def rows(people: dict[str, int], slices: int) -> list[Row]:
 
 
 def make(people: dict[str, int], slices: int = 16, size: int = 64, seed: int = 0, progress: bool = True) -> Slices:
-    """`slices` axial slices, evenly spaced over `HEIGHTS`, of each of `{split: count}` synthetic people, equally many of
-    both labels in every split; square images of side `size`, nose up, background exactly 0."""
+    """`slices` axial slices, evenly spaced over `HEIGHTS`, of each of `{split: count}` synthetic people, both labels
+    equally often; square images of side `size`, nose up, background exactly 0."""
     table = rows(people, slices)
     images = on_all_cores(lambda n: person(n, slices, size, seed, table[n * slices].label),
                           range(len(table) // slices), "making synthetic people", progress)  # fmt: skip

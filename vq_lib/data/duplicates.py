@@ -56,8 +56,9 @@ def copies(thumbs: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndar
     table = pd.DataFrame(np.concatenate(found), columns=["first", "second", "way", "value"])
     table["size"] = -table["value"].abs().round(3)  # of equal ones the plainest way
     table = table.sort_values(["first", "second", "size", "way"]).drop_duplicates(["first", "second"])
-    how = [", ".join(filter(None, ("moved" * (kind > 0), HOW[turn], "inverted" * int(value < 0))))
-           for value, (kind, turn) in zip(table["value"], (ways[int(way)] for way in table["way"]), strict=True)]  # fmt: skip
+    names = [("moved" * (kind > 0), HOW[turn]) for kind, turn in ways]
+    how = [", ".join(filter(None, (*names[int(way)], "inverted" * (value < 0))))
+           for way, value in table[["way", "value"]].itertuples(index=False)]  # fmt: skip
     return table[["first", "second"]].to_numpy(np.int64), table["value"].abs().to_numpy(np.float32), how
 
 

@@ -110,8 +110,8 @@ def rows(files: Sequence[File], person: str | None, volumes: bool = False) -> Li
     names = [file.name for file in files]
     people, splits = persons.people(names, person, volumes), words.splits(names)
     about = zip(files, people.names, labels(names, splits, people, volumes), splits, strict=True)
-    scans = [SCAN.search(name) for name in names]
-    made = [Row(file, who, words.position(file.name), label, split, scan[0] if scan else who.split("/")[-1] or file.name)
+    scans = [SCAN.findall(name)[:1] for name in names]
+    made = [Row(file, who, words.position(file.name), label, split, (scan or [who.split("/")[-1] or file.name])[0])
             for (file, who, label, split), scan in zip(about, scans, strict=True)]  # fmt: skip
     return Listing(made, people.identity)
 

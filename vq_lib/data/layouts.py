@@ -184,8 +184,8 @@ def _one_split_each(rows):
                             "files with data.files.")  # fmt: skip
         if not row.split and len(named) > 1:
             others = ", ".join(sorted(filter(None, named)))
-            raise UserError(f"{row.source}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the folders "
-                            f"for {others}: which split is it? Rename or move its folder, or choose files with "
+            raise UserError(f"{row.source}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the "
+                            f"folders for {others}: which split is it? Rename or move its folder, or choose files with "
                             "data.files.")  # fmt: skip
 
 

@@ -102,8 +102,8 @@ def _low_bytes(image, content):
         return None
     other = Image.open(io.BytesIO(content), formats=FORMATS)
     little = sys.byteorder == "little"  # the byte order, from which Pillow takes one, is changed
-    for number, tile in enumerate(other.tile):
-        raw, *more = (tile.args,) if isinstance(tile.args, str) else tile.args
+    for number, tile in enumerate(other.tile or ()):
+        raw, *more = [tile.args] if isinstance(tile.args, str) else list(tile.args or ())
         raw = raw[:-1] + raw[-1].translate(str.maketrans("BLN", "LBB" if little else "LBL"))
         other.tile[number] = tile._replace(args=(raw, *more))
     return other
@@ -151,9 +151,8 @@ def _filter(side, size):
 
 
 def read_all(
-    sources: Sequence[Callable], images: np.ndarray | None = None, thumbnails: np.ndarray | None = None,
-    progress: bool = True,
-) -> tuple[pd.DataFrame, dict[int, str]]:  # fmt: skip
+    sources: Sequence[Callable], images: Any = None, thumbnails: Any = None, progress: bool = True
+) -> tuple[pd.DataFrame, dict[int, str]]:
     """Read files on all cores into arrays, so that memory does not grow with their number.
 
     Args:

@@ -84,9 +84,9 @@ class Slices:
 
 
 def conditions(wanted, table: pd.DataFrame) -> tuple[tuple[str, ...], int, np.ndarray]:
-    """Labels and positions as numbers, for a prior that wishes to know what `prior.condition` says: names of the labels,
-    number of positions, and int32 (N, 2): label, position, -1 where the training slices do not show it (split "" is
-    train). `UserError` where they show none at all.
+    """Labels and positions as numbers, for a prior that is told what `prior.condition` (`wanted`) says: names of the
+    labels, number of positions, and int32 (N, 2): label, position, -1 where the training slices (of split "train" or
+    "") do not show it. `UserError` where they show none at all.
     """
     train, condition = table[table["split"].isin(["", "train"])], np.full((len(table), 2), -1, np.int32)
     labels: tuple[str, ...] = ()

@@ -14,8 +14,8 @@ FOLDS = 5  # of the demonstration
 def assign(
     person: np.ndarray, label: np.ndarray, split: np.ndarray, shares: dict[str, float], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The split of each slice, (N,) str: as the folders say, and where there is no folder for one, cut from the training
-    people; and `{split: number of people}` of those that were cut. `UserError` where nothing is left to train on.
+    """The split of each slice, (N,) str: as the folders say, and where there is no folder for one, cut from the people
+    to train on; and `{split: number of people}` of those that were cut. `UserError` where nothing is left to train on.
 
     The cut is by person, seeded, and stratified: people of each label in random order are numbered by quantile, and the
     lowest quantiles over all labels are taken, so that each label gives its share.

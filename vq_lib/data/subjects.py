@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from vq_lib.data import persons
-from vq_lib.data.folders import Listing, Row
+from vq_lib.data.folders import Listing
 from vq_lib.errors import UserError
 
 TABLES = ("subjects.csv", "participants.tsv", "oasis_cross-sectional.csv", "oasis_longitudinal.csv")

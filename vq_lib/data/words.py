@@ -66,7 +66,7 @@ def position(name: str) -> int:
     return int(match[1] or match[2]) if match else -1
 
 
-def shared(folders: Sequence[Sequence[str]]) -> int:
+def shared(folders: Sequence[list[str]]) -> int:
     """How many leading folders all paths have in common."""
     return len(os.path.commonprefix(folders))
 
