@@ -18,24 +18,20 @@ import numpy as np
 import pandas as pd
 
 from vq_lib.data import checks, cohort, duplicates, layouts, levels, reading, splits
-from vq_lib.data.slices import Slices, conditions, read_table, table_of
+from vq_lib.data.slices import Slices, conditions, table_of
 from vq_lib.errors import UserError
 from vq_lib.files import read_json, whole_folder, write_json
 from vq_lib.study import Study
 
 FORMAT = 3  # raised when the same files give other slices, or another kind of cache
-PRINTED = 200  # lines of leaks that are printed; leaks.csv has all
 
 
 def check(study: Study) -> str:
     """Whether recipe and data folder go together and every image is whole; nothing is decoded or written.
 
-    Returns:
-        A signature that changes with the settings of `data:` and with any file's name, size or time.
-
-    Raises:
-        UserError: the folder does not fit the recipe, more images than allowed cannot be read, a person is in two
-            splits, or what a prior shall know is not known.
+    Returns a signature that changes with the settings of `data:` and with any file's name, size or time. `UserError`
+    where the folder does not fit the recipe, more images than allowed cannot be read, a person is in two splits, or
+    what a prior shall know is not known.
     """
     survey, data = layouts.survey(study), study.recipe.data
     table = table_of(survey.rows)
@@ -49,11 +45,9 @@ def check(study: Study) -> str:
 def load(study: Study) -> Slices:
     """The slices of a report: from `run/slices/` where these fit recipe and data, else made and kept there.
 
-    Prints one line that says which. `Slices.images` is memory-mapped and read-only.
-
-    Raises:
-        UserError: as `check`; where pictures leak between splits or masks are among them, unless `data.allow_leaks`;
-            and for whatever else would stop a later stage: one test slice, constant training images.
+    Prints one line that says which. `Slices.images` is memory-mapped and read-only. `UserError` as `check`; where
+    pictures leak between splits or masks are among them, unless `data.allow_leaks`; and for whatever else would stop a
+    later stage: one test slice, constant training images.
     """
     survey, began = layouts.survey(study), time.monotonic()
     key = _key(study, survey)
@@ -85,13 +79,13 @@ def opened(study: Study) -> Slices:
     return slices
 
 
+def _about(study):
+    return read_json(study.slices / "slices.json", "notebook 01")
+
+
 def acknowledged(layout: str) -> str:
     """What every report on slices of a layout, such as "oasis", must say about where they come from; plain text."""
     return (cohort if layout == "cohort" else layouts.ADAPTERS[layout]).ACKNOWLEDGEMENT
-
-
-def _about(study):
-    return read_json(study.slices / "slices.json", "notebook 01")
 
 
 def acknowledgement(study: Study) -> str:
@@ -133,12 +127,9 @@ def _judge(found, study):
     stops = [one for one in found if one["kind"] == "leak" and one["count"]]
     if not stops or study.recipe.data.allow_leaks:
         return
-    pairs = [one for one in stops if one["check"].endswith("across splits")]
-    lines = [line for one in stops if one not in pairs for line in one["examples"]]
-    if pairs:
-        lines += checks.lines(pd.read_csv(study.slices / "leaks.csv", keep_default_na=False))
-    print(*(f"  {line}" for line in lines[:PRINTED]), sep="\n")
-    where = f" {study.slices / 'leaks.csv'} lists all pairs." if len(lines) > PRINTED else ""
+    print(*(f"  {line}" for one in stops for line in one["examples"]), sep="\n")
+    more = any(one["count"] > len(one["examples"]) for one in stops if one["check"].endswith("across splits"))
+    where = f" {study.slices / 'leaks.csv'} lists all pairs." if more else ""
     raise UserError(f"{'; '.join(one['sentence'] for one in stops)}: every score would be worthless. Remove one "
                     f"side, or set data.allow_leaks: true to go on with a warning in the report.{where}")  # fmt: skip
 
@@ -229,7 +220,8 @@ def _open(study, key):
     """The cached slices, or None where they are missing, broken, or made from anything but `key`."""
     folder, data = study.slices, study.recipe.data
     try:
-        about, table = json.loads((folder / "slices.json").read_bytes()), read_table(folder / "slices.csv")
+        about = json.loads((folder / "slices.json").read_bytes())
+        table = pd.read_csv(folder / "slices.csv", dtype=str, keep_default_na=False, encoding="utf-8")
         if any(about["key"].get(name) != value for name, value in key.items()) or len(table) != about["rows"]:
             return None
         images, thumbs = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)[: len(table)]

@@ -38,17 +38,13 @@ def leaks(slices) -> pd.DataFrame:
                          "correlation": values, "identical": np.array(same, bool), "how": how})  # fmt: skip
 
 
-def lines(pairs: pd.DataFrame) -> list[str]:
-    """The rows of `leaks` as lines to be printed."""
-    return [f"{row.first} = {row.second}" if row.identical
-            else f"{row.first} ≈ {row.second} (correlation {row.correlation:.4f}{row.how and f', {row.how}'})"
-            for row in pairs.itertuples()]  # fmt: skip
-
-
 def copies(pairs: pd.DataFrame) -> list[dict]:
     """The findings about what `leaks` found."""
-    return [finding(f"{kind} across splits", "leak", lines(pairs[pairs["identical"] == (kind == "identical")]),
-                    f"Pairs of {kind} pictures in two splits") for kind in ("identical", "near-identical")]  # fmt: skip
+    same = [f"{row.first} = {row.second}" for row in pairs.itertuples() if row.identical]
+    near = [f"{row.first} ≈ {row.second} (correlation {row.correlation:.4f}{row.how and f', {row.how}'})"
+            for row in pairs.itertuples() if not row.identical]  # fmt: skip
+    return [finding(f"{kind} across splits", "leak", lines, f"Pairs of {kind} pictures in two splits")
+            for kind, lines in (("identical", same), ("near-identical", near))]  # fmt: skip
 
 
 def pictures(slices, noted: pd.DataFrame) -> list[dict]:

@@ -12,6 +12,9 @@ import itertools
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.ndimage import label as connected
+from scipy.sparse import csr_array
 
 from vq_lib.data.folders import File, Row
 from vq_lib.data.levels import is_label_map
@@ -84,12 +87,12 @@ def deformation(rng, label):
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     linear = rotation / np.clip(rng.normal(1.0, 0.025, 3), 0.94, 1.06)[:, None]
     shift = CENTRE + rng.normal(0, [1.0, 1.0, 3.0])
-    waves = [_wave(rng, *wave) for wave in WAVES]
-    ventricles = _widening() * (rng.uniform(*VENTRICLES[label]) / REPEAT)
+    displacements = [_wave(rng, *wave) for wave in WAVES]
+    displacements += [_widening() * (rng.uniform(*VENTRICLES[label]) / REPEAT)] * REPEAT
 
     def to_template(points):
         points = linear @ (points - CENTRE[:, None]) + shift[:, None]
-        for displacement in [*waves, *[ventricles] * REPEAT]:
+        for displacement in displacements:
             points = points + interpolate(displacement, (points - LOW[:, None]) / NODE)
         return points
 
@@ -98,8 +101,7 @@ def deformation(rng, label):
 
 def steepness(displacement):
     r"""A Lipschitz constant of a displacement (X, Y, Z, 3) in mm, interpolated linearly between its nodes. A bound: in
-    a cell each slope lies between those on its four edges, and $\|D\|_2 \le \sqrt{\|D\|_1 \|D\|_\infty}$.
-    """
+    a cell each slope lies between those on its four edges, and $\|D\|_2 \le \sqrt{\|D\|_1 \|D\|_\infty}$."""
     slopes = []
     for axis in range(3):
         slope = np.abs(np.diff(displacement, axis=axis)) / NODE
@@ -112,8 +114,6 @@ def steepness(displacement):
 
 
 def _wave(rng, smoothing, deviation):
-    from scipy.ndimage import gaussian_filter
-
     shape = np.round((HIGH - LOW) / NODE).astype(int) + 1
     field = gaussian_filter(rng.standard_normal((*shape, 3), np.float32), smoothing / NODE, mode="wrap", axes=(0, 1, 2))
     field *= deviation / field.std()
@@ -121,11 +121,8 @@ def _wave(rng, smoothing, deviation):
 
 
 def interpolate(volume, at):
-    """Values of `volume` (X, Y, Z, C) at `at` (3, n), in voxels: (C, n), linear, the border going on outside. One
-    sparse matrix for all channels is several times faster than `map_coordinates`.
-    """
-    from scipy.sparse import csr_array
-
+    """Values of `volume` (X, Y, Z, C) at `at` (3, n), in voxels: (C, n), linear, the border going on outside; several
+    times faster than `map_coordinates`."""
     shape = np.array(volume.shape[:3], np.int32)[:, None]
     at = np.clip(at, 0, shape - 1).astype(np.float32)
     low = np.minimum(at.astype(np.int32), shape - 2)
@@ -140,11 +137,8 @@ def interpolate(volume, at):
 
 @functools.lru_cache(maxsize=2)
 def _template(pixel):
-    """Intensity, grey matter, white matter and head: float32 (204, 216, 114, 4), 1 mm, from `LOW` to `HIGH`, averaged
-    over about a pixel (mm): sampled as it is, fine detail would alias.
-    """
-    from scipy.ndimage import gaussian_filter
-
+    """Intensity, grey matter, white matter and head: float32 (X, Y, Z, 4), 1 mm, from `LOW` to `HIGH`, averaged over
+    about a pixel (mm): sampled as it is, fine detail would alias."""
     sigma = 0.45 * np.sqrt(max(pixel**2 - 1.0, 0.0))  # the template's own voxels are 1 mm
     volumes = [*_volumes(), (_volumes()[0] > 0).astype(np.float32)]
     return np.stack([gaussian_filter(volume, sigma) if sigma else volume for volume in volumes], axis=-1)
@@ -166,14 +160,11 @@ def _volumes():
 @functools.cache
 def _widening():
     r"""The displacement that widens the ventricles most, (X, Y, Z, 3) mm on the nodes: with $g$ these blurred,
-    $v = k \nabla g$ makes each point look towards them, $k$ as large as `STEEPEST` allows; $-v$ narrows them.
-    """
-    from scipy.ndimage import gaussian_filter, label
-
+    $v = k \nabla g$ makes each point look towards them, $k$ as large as `STEEPEST` allows; $-v$ narrows them."""
     intensity = _volumes()[0]
     x, y, z = np.ogrid[tuple(slice(a, b + 1) for a, b in zip(LOW, HIGH, strict=True))]
     deep = (abs(x) < 36) & (y > -52) & (y < 34) & (z > -4) & (z < 34)
-    parts, _ = label((intensity > 0) & (intensity < 0.5) & deep)
+    parts, _ = connected((intensity > 0) & (intensity < 0.5) & deep)
     ventricles = parts == np.bincount(parts[parts > 0]).argmax()
     blurred = gaussian_filter(ventricles.astype(np.float32), 6.0)[:: int(NODE), :: int(NODE), :: int(NODE)]
     field = np.stack(np.gradient(blurred, NODE), axis=-1)

@@ -16,6 +16,7 @@ import itertools
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vq_lib.data.reading import THUMBNAIL as SIDE
 from vq_lib.data.reading import on_all_cores
@@ -28,18 +29,15 @@ SMALL = 8.0  # with less than this radius, the centred frame would make all spot
 CELLS = SIDE // 2  # side of the frames that are compared
 FAINT = 0.5  # length of a detail vector: below, a picture is as good as constant
 BLOCK = 1024
-TURNS = ("", "turned 90°", "turned 180°", "turned 270°")
-HOW = [f"{mirror} {turn}".strip() for mirror in ("", "mirrored") for turn in TURNS]
+TURNS = ["", "turned 90°", "turned 180°", "turned 270°"]
+HOW = TURNS + [f"mirrored {turn}".strip() for turn in TURNS]
 
 
 def copies(thumbs: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Pairs of pictures that are copies; with `group`, (N,), only pairs of unequal groups.
 
-    Every pair is compared: some 10 s on two cores for 9,000 pictures. Constant ones are copies of none.
-
-    Returns:
-        (n, 2) int with first < second, sorted; (n,) float32 correlations; and how the second differs, such as
-        "mirrored", "inverted" or "", (n,) str.
+    Every pair is compared: some 10 s on two cores for 9,000 pictures. Constant ones are copies of none. Returns (n, 2)
+    int with first < second, sorted; (n,) float32 correlations; and how the second differs, such as "mirrored" or "".
     """
     frames = _frames(thumbs)
     ways = [(kind, turn) for kind in range(len(frames)) for turn in range(len(HOW)) if kind < 2 or turn % 4 == 0]
@@ -64,8 +62,6 @@ def copies(thumbs: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndar
 
 def _frames(thumbs):
     """The detail of each thumbnail in its own frame, centred, and centred and turned both ways: unit vectors."""
-    from scipy.ndimage import gaussian_filter
-
     frames = np.zeros((4, len(thumbs), CELLS * CELLS), np.float32)
     at = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
 

@@ -40,8 +40,8 @@ def window(levels: np.ndarray) -> np.ndarray:
     """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255.
 
     Its upper end is taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and
-    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask.
-    `ValueError` where there are infinite levels, or NaN and none of it at the border.
+    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask. Other
+    NaN, or infinite levels, are a `ValueError`.
     """
     outside = _outside(levels)
     values, counts = np.unique(_border(levels), return_counts=True, equal_nan=True)
@@ -75,7 +75,7 @@ def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:
     Flat: of the pixels that have neither the commonest level nor the highest (where an image may be saturated), the
     share `FLAT` or more equal their neighbours along the first two axes.
     """
-    row = levels[len(levels) // 2]
+    row = levels[len(levels) // 2]  # most images are known by one
     if (row != np.round(row)).any() or (levels.ndim == 2 and len(np.unique(row)) > 64):
         return False
     values, counts = np.unique(levels, return_counts=True)

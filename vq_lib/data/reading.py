@@ -153,14 +153,10 @@ def _filter(side, size):
 def read_all(
     sources: Sequence[Callable], images: Any = None, thumbnails: Any = None, progress: bool = True
 ) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Read files on all cores into arrays, so that memory does not grow with their number.
-
-    Args:
-        sources: a function for each file, which returns its slices, `Picture`s, equally many of each.
-        images, thumbnails: uint8 (n, size, size, channels) and (n, 64, 64), to be filled; None: only call `sources`.
-
-    Returns:
-        What was noted about each slice that was read, and `{index of the file: reason}` of the broken.
+    """Read files on all cores, so that memory does not grow with their number: `sources` are functions, of which each
+    returns equally many `Picture`s; `images` and `thumbnails`, uint8 (n, size, size, channels) and (n, 64, 64), are
+    filled, or, where None, the sources only called. Returns what was noted about each slice that was read, and
+    `{index of the file: reason}` of the broken.
     """
     each = 0 if images is None else len(images) // max(1, len(sources))
 
@@ -186,8 +182,7 @@ def read_any(
     paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False,
     **volumes: Any,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int.
-
+    """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int;
     `volumes`: how these are cut, see `pictures`. `UserError` where a file cannot be read, or is too dark for its white.
     """
 

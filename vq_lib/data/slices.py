@@ -1,7 +1,6 @@
 """Slices: grey images of people, with what is known about each of them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -45,9 +44,9 @@ class Slices:
 
     @classmethod
     def of(cls, table: pd.DataFrame, images: np.ndarray, **more) -> "Slices":
-        """Slices from a table that has `COLUMNS`."""
-        text = {name: table[name].to_numpy(dtype=np.int64 if name == "position" else str) for name in COLUMNS}
-        return cls(images, **text, **more)
+        """Slices from their table."""
+        columns = (table[name].to_numpy(dtype=np.int64 if name == "position" else str) for name in COLUMNS)
+        return cls(images, *columns, **more)
 
     def __len__(self):
         return len(self.images)
@@ -106,10 +105,5 @@ def conditions(wanted, table: pd.DataFrame) -> tuple[tuple[str, ...], int, np.nd
 
 
 def table_of(rows) -> pd.DataFrame:
-    """The table of `folders.Row`s."""
+    """The table that `folders.Row`s make."""
     return pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """The table that lies beside the images, a UTF-8 CSV."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8").astype({"position": np.int64})

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from vq_lib.data.slices import SPLITS
 from vq_lib.errors import UserError
@@ -54,13 +56,9 @@ def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
 
 def groups(count: int, pairs: np.ndarray) -> np.ndarray:
     """The smallest member of each item's connected component: (count,) int, for pairs (n, 2) of items."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     graph = csr_array((np.ones(len(pairs), bool), pairs.T), shape=(count, count))
-    _, component = connected_components(graph, directed=False)
-    _, first = np.unique(component, return_index=True)
-    return first[component]
+    component = connected_components(graph, directed=False)[1]
+    return np.unique(component, return_index=True)[1][component]
 
 
 def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, Any]]:
