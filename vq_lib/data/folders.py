@@ -73,19 +73,22 @@ def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
     troubles: dict[str, str] = {}
     visits: Counter = Counter()
 
+    def shown_as(path):
+        return printable(os.path.relpath(path, folder)).replace(os.sep, "/")
+
     def refused(error):
-        troubles[printable(os.path.relpath(error.filename, folder))] = f"the folder cannot be read ({error.strerror})"
+        troubles[shown_as(error.filename)] = f"the folder cannot be read ({error.strerror})"
 
     for path, below, names in os.walk(folder, followlinks=True, onerror=refused):
         here, above = os.path.realpath(path), os.path.realpath(os.path.dirname(path))
         visits[here] += 1
-        if visits[here] > VISITS or path != os.fspath(folder) and Path(above).is_relative_to(here):
+        prefix = "" if path == os.fspath(folder) else shown_as(path) + "/"
+        if visits[here] > VISITS or prefix and Path(above).is_relative_to(here):
             below.clear()  # a link that leads back
             continue
         below[:] = [name for name in below if not name.startswith(".") and name not in CLUTTER]
         for name in names:
-            full = os.path.join(path, name)
-            shown = printable(os.path.relpath(full, folder)).replace(os.sep, "/")
+            full, shown = os.path.join(path, name), prefix + printable(name)
             if name.startswith(".") or name in CLUTTER:
                 continue
             try:
@@ -95,7 +98,7 @@ def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
                     continue
                 why = "it is no regular file"
             except FileNotFoundError:
-                annexed = ".git/annex" in os.readlink(full).replace(os.sep, "/")
+                annexed = os.path.islink(full) and ".git/annex" in os.readlink(full).replace(os.sep, "/")
                 why = "the link leads nowhere" + " (datalad get, or git annex get, fetches it)" * annexed
             except OSError as error:  # a link onto itself, say
                 why = f"it cannot be reached ({error.strerror})"

@@ -26,15 +26,17 @@ UNREAD = {  # what people have and nothing here reads, by suffix, and what makes
     "zip tar tar.gz tgz 7z rar bz2 xz": "unpack them",
     "npy npz h5 hdf5 mat parquet pkl gif pgm ppm jp2 svg pdf heic avif": "save each slice as a PNG",
 }
-ASIDE = {  # check: why files are left out, whether it stands in red, and a word of data.files that takes them in
-    "masks left out": ("because their names say that they are masks", "warning", None),
-    "altered copies left out": ("because their folder says that they are augmented copies", "warning", "aug"),
-    "derivatives left out": ("because they are derivatives of others", "note", "deriv"),
-}
+ASIDE = {  # check: which files are left out, why, whether it stands in red, a word of data.files that takes them in
+    "masks left out": (is_mask, "because their names say that they are masks", "warning", ""),
+    "altered copies left out": (
+        is_altered, "because their folder says that they are augmented copies", "warning", "aug"),
+    "derivatives left out": (
+        lambda name: "derivatives" in name.split("/")[:-1], "because they are derivatives of others", "note", "deriv"),
+}  # fmt: skip
 
 
 class Survey(NamedTuple):
-    """What a recipe finds in its data folder; for the cohort all but layout and signature are empty."""
+    """What a recipe finds in its data folder, or makes."""
 
     layout: str
     rows: list[folders.Row]
@@ -75,7 +77,7 @@ def survey(study: Study) -> Survey:
     people: dict[str, dict[str, str]] = {}
     quiet = layout in ("oasis", "slices_nifti")  # label maps lie beside the images there
     findings = [checks.finding(check, "note" if quiet else kind, aside[check], f"Files left out {why}")
-                for check, (why, kind, _) in ASIDE.items()]  # fmt: skip
+                for check, (_, why, kind, _) in ASIDE.items()]  # fmt: skip
     read = list(dict.fromkeys(row.file for row in listing.rows))
     headers = {file.name[:-4] for file in read if file.name.lower().endswith(".hdr")}  # their voxels lie in an .img
     read += [file for file in everything if file.name[:-4] in headers and file.name.lower().endswith(".img")]
@@ -109,16 +111,13 @@ def _folder(study):
 
 
 def _chosen(files, data):
-    """The files that `data.files` names, less what is no image of its own; and what that was, `{check: names}`.
-
-    Augmented copies and derivatives are left out where originals lie beside them.
-    """
+    """The files that `data.files` names, less what is no image of its own; and what that was, `{check: names}`. Altered
+    copies and derivatives are left out where originals lie beside them."""
     wanted, aside = (data.files or "*").lower(), {}
     kept = [file for file in files if any(fnmatchcase(name.lower(), wanted) for name in (file.name, file.parts[-1]))]
     if files and not kept:
         raise UserError(f"data.files ({data.files}) fits none of the {len(files):,} files, such as {files[0].name}.")
-    leave = (is_mask, is_altered, lambda name: "derivatives" in name.split("/")[:-1])
-    for (check, (_, _, word)), of_kind in zip(ASIDE.items(), leave, strict=True):
+    for check, (of_kind, _, _, word) in ASIDE.items():
         images = {file for file in kept if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)}
         left = {file for file in images if of_kind(file.name)}
         if word and (word in wanted or left == images):

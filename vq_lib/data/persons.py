@@ -45,12 +45,9 @@ class People(NamedTuple):
 
 
 def people(names: Sequence[str], pattern: str | None = None, volumes: bool = False) -> People:
-    """Who each path is of.
-
-    Args:
-        names: paths with "/" between their parts, below one folder.
-        pattern: `data.person`; its first group is the person, and `UserError` where it finds nobody in a name.
-        volumes: a file is a scan, so that a name which tells nothing is one's own.
+    """Who each of some paths below one folder, "/" between their parts, is of: by `pattern` (`data.person`), whose
+    first group is the person (`UserError` where it finds nobody), else by the table, else by folders. `volumes`: a file
+    is a scan, so that a name which tells nothing is one's own.
     """
     if pattern:
         return People([_by_pattern(name, pattern) for name in names], "person")

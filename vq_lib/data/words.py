@@ -73,9 +73,8 @@ def shared(folders: Sequence[list[str]]) -> int:
 
 def splits(names: Sequence[str]) -> list[str]:
     """The split of each path by its folders; where these say none, by the files' first words, if all have one: "train",
-    "validation", "test", "" (nothing says), or two of them joined by " and " (folders disagree).
-
-    A folder that all paths share tells nothing apart, and counts only where no other one names a split.
+    "validation", "test", "" (nothing says), or two of them joined by " and " (folders disagree). A folder that all
+    paths share tells nothing apart, and counts only where no other one names a split.
     """
     folders = [name.split("/")[:-1] for name in names]
     common = shared(folders)
