@@ -129,8 +129,9 @@ def interpolate(volume, at):
     share = np.stack([low + 1 - at, at - low]).astype(np.float32)  # of the lower and of the upper neighbour
     corners = np.array(list(itertools.product((0, 1), repeat=3)), np.int32)
     weights = np.stack([share[i, 0] * share[j, 1] * share[k, 2] for i, j, k in corners], axis=-1)
-    voxels = np.ravel_multi_index(tuple(low[:, :, None] + corners.T[:, None]), volume.shape[:3])
-    ends = np.arange(0, weights.size + 1, 8)
+    strides = np.array([volume.shape[1] * volume.shape[2], volume.shape[2], 1], np.int32)
+    voxels = (strides @ low)[:, None] + corners @ strides
+    ends = np.arange(0, weights.size + 1, 8, dtype=np.int32)
     matrix = csr_array((weights.ravel(), voxels.ravel(), ends), shape=(len(weights), shape.prod()))
     return (matrix @ volume.reshape(-1, volume.shape[3])).T
 
