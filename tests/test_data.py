@@ -167,7 +167,7 @@ def test_check_names_a_bad_image_and_counts_the_others(study, images, spoil, why
     with pytest.raises(UserError, match="case_002_slice_1.nii.png"):
         reading.read(slice_file(images), 16)
     with pytest.raises(UserError, match="case_002_slice_1.nii.png"):
-        reading.read_many([slice_file(images)] * 3, 16)
+        reading.read_any([slice_file(images)] * 3, 16)
     spoil(slice_file(images, "keras_png_slices_test/case_441_slice_0.nii.png"))
     refuses(study("{layout: oasis, size: 16}", images), "case_002_slice_1.nii.png", "(1 more of 18 files", "data.skip")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from vq_lib import data as datasets
-from vq_lib.data import cohort, folders, layouts, oasis, subjects, voxels
+from vq_lib.data import cohort, folders, layouts, subjects, voxels
 from vq_lib.errors import UserError
 from vq_lib.study import Study
 
@@ -366,7 +366,7 @@ def test_what_cannot_be_reached_is_named(slices, study, tmp_path, monkeypatch):
 
     def refused(path):
         if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     (tmp_path / "data" / "locked").mkdir()
@@ -408,18 +408,3 @@ def test_a_wrong_table_is_named(slices, study, tmp_path, text, named):
     (tmp_path / "data" / "subjects.csv").write_text(text)
     with pytest.raises(UserError, match=named):
         datasets.check(study(tmp_path / "data"))
-
-
-def test_oasis_says_how_its_people_differ_from_the_published_split():
-    people = {"train": range(1, 303), "validation": range(402, 437), "test": range(441, 458)}
-
-    def remark(people):
-        pairs = [(f"case_{case:03d}", split) for split, cases in people.items() for case in cases for _ in range(2)]
-        return oasis.remark(*map(np.array, zip(*pairs, strict=True)))
-
-    assert remark(people) == ""
-    assert oasis.remark(np.array(["p"]), np.array(["train"])) == ""
-    text = remark({"train": range(1, 151), "validation": range(402, 424), "test": range(424, 441)})
-    assert "150 instead of 302 people in train, 22 instead of 35 people in validation." in text
-    assert "Of the 17 test people, none is" in text
-    assert "Of the 16 test people, 1 is" in remark({**people, "validation": [402], "test": range(426, 442)})

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import unlinked, vq_lib
 from PIL import Image
@@ -10,7 +11,6 @@ from PIL import Image
 from vq_lib import data as datasets
 from vq_lib.data import checks, cohort, reading, splits
 from vq_lib.data.augment import augment
-from vq_lib.data.reading import NOTED
 from vq_lib.data.slices import Slices
 from vq_lib.errors import UserError
 from vq_lib.layers.quantizer import EMAVectorQuantizer
@@ -259,9 +259,8 @@ def test_odd_pictures_are_found():
     images[1], images[2] = 0, 255 - images[2]
     images[3, 4:60, 4:60] = 255
     images[4] //= 8
-    noted = np.zeros(12, NOTED)
-    noted["width"], noted["height"], noted["mode"] = 64, 64, "L"
-    noted[5] = (80, 64, "RGB", True, 0, True, 0)
+    noted = pd.DataFrame({"width": 64, "height": 64, "mode": "L", "colour": False, "labels": False}, range(12))
+    noted.loc[5] = (80, 64, "RGB", True, True)
     names = np.array([str(k) for k in range(12)])
     table = {
         "person": names,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vq_lib.data import folders, reading
+from vq_lib.data import folders, reading, words
 from vq_lib.data.cache import npy_file
 from vq_lib.study import REPOSITORY
 
@@ -33,7 +33,7 @@ def measure(folder=None, count=1500, runs=5):
         place = Path(temporary)
         folder = folder or os.environ.get("OASIS_DIR") or _generated(place, count)
         files = [file for file in folders.walk(folder)[0] if file.name.lower().endswith(folders.IMAGES)]
-        paths = [file.path for file in files if not folders.is_mask(file)]
+        paths = [file.path for file in files if not words.is_mask(file.name)]
         sources = [lambda path=path: [reading.picture(path)] for path in paths]
 
         def plain(path):
@@ -46,11 +46,8 @@ def measure(folder=None, count=1500, runs=5):
 
         def ours():
             images = npy_file(place / "images.npy", (len(paths), 256, 256, 1))
-
-            def put(row, block, _):
-                images[row : row + len(block)] = block
-
-            _, broken = reading.read_all(sources, 1, 256, 1, put, progress=False)
+            thumbs = npy_file(place / "thumbnails.npy", (len(paths), 64, 64))
+            _, broken = reading.read_all(sources, images, thumbs, progress=False)
             assert not broken, broken
 
         times = []

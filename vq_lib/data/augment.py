@@ -9,10 +9,8 @@ def augment(images, rng, shift=0.0, rotation=0.0, flip=False, intensity=0.0):
 
     With side n, an image shows at the point p from its centre what was at R(-θ)(p - d), interpolated linearly, where
     θ is uniform in ±rotation degrees and each part of d in ±shift·n pixels; before that, left and right are changed
-    with probability 1/2. A level g becomes min(a g, 255), a uniform in 1 ± intensity: black stays black.
-
-    Args:
-        rng: NumPy generator; the same state gives the same images.
+    with probability 1/2. A level g becomes min(a g, 255), a uniform in 1 ± intensity: black stays black. The same state
+    of the NumPy generator `rng` gives the same images.
     """
     if images.dtype != np.uint8:
         raise ValueError(f"augment takes uint8 grey levels 0-255, not {images.dtype}")
@@ -30,8 +28,5 @@ def augment(images, rng, shift=0.0, rotation=0.0, flip=False, intensity=0.0):
         matrix = (*back[0], offset[0], *back[1], offset[1])
         picture = picture.transform(picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
         result[i] = np.asarray(picture).reshape(height, width, channels)
-    if intensity:
-        levels = np.arange(256) * gain[:, None]
-        table = np.minimum(np.round(levels), 255).astype(np.uint8)
-        result = table[np.arange(count)[:, None, None, None], result]
-    return result
+    table = np.minimum(np.round(np.arange(256) * gain[:, None]), 255).astype(np.uint8)
+    return table[np.arange(count)[:, None, None, None], result] if intensity else result

@@ -7,7 +7,7 @@ A finding is a dict: `check` (its name), `count`, `sentence` (empty where nothin
 import numpy as np
 import pandas as pd
 
-from vq_lib.data import duplicates
+from vq_lib.data import duplicates, splits
 
 SHOWN = 20  # examples kept of each finding
 
@@ -19,56 +19,62 @@ def finding(check: str, kind: str, examples: list[str], what: str, then: str = "
     return {"check": check, "kind": kind, "count": count, "sentence": text, "examples": list(examples[:SHOWN])}
 
 
+def people_apart(table: pd.DataFrame) -> dict:
+    """The finding about people in two splits, "" being none; `table` as that of `Slices`."""
+    both = splits.shared(*table.loc[table["split"] != "", ["person", "split"]].to_numpy(dtype=str).T)
+    return finding("people in two splits", "leak", [f"{who} ({' and '.join(where)})" for who, where in both.items()],
+                   "People with slices in two splits")  # fmt: skip
+
+
 def leaks(slices) -> pd.DataFrame:
     """Pictures that are on both sides, a row a pair: first, second (names), correlation, identical (bool), how."""
     pairs, values, how = duplicates.copies(slices.thumbnails, slices.split)
     same = [value > 0.9999 and not way and np.array_equal(slices.images[a], slices.images[b])
             for (a, b), value, way in zip(pairs.tolist(), values.tolist(), how, strict=True)]  # fmt: skip
-    several = pd.Series(slices.source).duplicated(keep=False).to_numpy() | (slices.source == "")
-    names = [f"{source or person}{f' (slice {position})' if more else ''}" for source, person, position, more
-             in zip(slices.source, slices.person, slices.position, several, strict=True)]  # fmt: skip
-    return pd.DataFrame({"first": [names[a] for a in pairs[:, 0]], "second": [names[b] for b in pairs[:, 1]],
+    names = slices.table["source"].where(slices.source != "", slices.person)
+    place = names.duplicated(keep=False)
+    names = names.where(~place, names + slices.table["position"].map(" (slice {})".format)).to_numpy()
+    return pd.DataFrame({"first": names[pairs[:, 0]], "second": names[pairs[:, 1]],
                          "correlation": values, "identical": np.array(same, bool), "how": how})  # fmt: skip
 
 
-def pictures(slices, noted: np.ndarray | None = None) -> list[dict]:
-    """Findings about the pictures themselves.
+def copies(pairs: pd.DataFrame) -> list[dict]:
+    """The findings about what `leaks` found."""
+    same = [f"{row.first} = {row.second}" for row in pairs.itertuples() if row.identical]
+    near = [f"{row.first} ≈ {row.second} (correlation {row.correlation:.4f}{row.how and f', {row.how}'})"
+            for row in pairs.itertuples() if not row.identical]  # fmt: skip
+    return [finding(f"{kind} across splits", "leak", lines, f"Pairs of {kind} pictures in two splits")
+            for kind, lines in (("identical", same), ("near-identical", near))]  # fmt: skip
 
-    Args:
-        slices: with thumbnails.
-        noted: what `reading.read_all` noted, or None where nothing was read.
-    """
-    names = slices.source if noted is not None else slices.person
-    found = []
 
-    def add(check, kind, mask, what, then=""):
-        found.append(finding(check, kind, names[np.flatnonzero(mask)].tolist(), what, then))
-
+def pictures(slices, noted: pd.DataFrame) -> list[dict]:
+    """Findings about the pictures themselves; `noted`: what `reading.read_all` noted of each."""
+    names = np.where(slices.source == "", slices.person, slices.source)
     flat = slices.thumbnails.reshape(len(slices), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     constant = low == high
     inside = np.pad(np.zeros((62, 62), bool), 1, constant_values=True).ravel()
     border = np.median(flat[:, inside], axis=1)
     inverted = ~constant & (border > 191) & ((border < 64).mean() >= 0.75)
-    if noted is not None:
-        labels = noted["labels"]
+    labels, grey = noted["labels"], slices.image_shape[-1] == 1
+    odd = (
         # A folder of nothing but drawings in few colours is what its user says it is.
-        add("masks among the images", "leak" if labels.mean() < 0.9 else "warning", labels,
-            "Pictures of so few levels, or such flat regions, that they are segmentation masks")  # fmt: skip
-    add("constant", "warning", constant, "Slices that are all one level")
-    add("nearly black", "warning", ~constant & (high < 32), "Slices that never reach an eighth of white",
-        "; where 16-bit files hold fewer bits, data.white says which level is white")  # fmt: skip
-    add("saturated", "warning", ~constant & ~inverted & ((flat >= 254).mean(axis=1) > 0.25),
-        "Slices that are white over more than a quarter")  # fmt: skip
-    add("inverted", "warning", inverted, "Slices that are bright where the others are black",
-        ": black and white may be swapped")  # fmt: skip
-    if noted is not None:
-        sizes = pd.Series([f"{width}x{height}" for width, height in noted[["width", "height"]].tolist()])
-        for check, values in (("sizes", sizes), ("modes", pd.Series(noted["mode"]))):
-            kinds = values.value_counts()
-            examples = [f"{kind} ({count:,})" for kind, count in kinds.items()] if len(kinds) > 1 else []
-            found.append(finding(f"mixed {check}", "note", examples, f"Different {check} of the pictures"))
-        if slices.image_shape[-1] == 1:
-            add("colour read as grey", "warning", noted["colour"], "Pictures with colour, read as their luminance",
-                "; data.channels: 3 keeps it")  # fmt: skip
-    return found
+        ("masks among the images", "leak" if labels.mean() < 0.9 else "warning", labels,
+         "Pictures of so few levels, or such flat regions, that they are segmentation masks", ""),
+        ("constant", "warning", constant, "Slices that are all one level", ""),
+        ("nearly black", "warning", ~constant & (high < 32), "Slices that never reach an eighth of white",
+         "; where 16-bit files hold fewer bits, data.white says which level is white"),
+        ("saturated", "warning", ~constant & ~inverted & ((flat >= 254).mean(axis=1) > 0.25),
+         "Slices that are white over more than a quarter", ""),
+        ("inverted", "warning", inverted, "Slices that are bright where the others are black",
+         ": black and white may be swapped"),
+        ("colour read as grey", "warning", noted["colour"] & grey, "Pictures with colour, read as their luminance",
+         "; data.channels: 3 keeps it"),
+    )  # fmt: skip
+    found = [finding(check, kind, names[np.flatnonzero(mask)].tolist(), *text) for check, kind, mask, *text in odd]
+    sizes = noted["width"].astype(str) + "x" + noted["height"].astype(str)
+    for check, values in (("sizes", sizes), ("modes", noted["mode"])):
+        kinds = values.value_counts()
+        examples = [f"{kind} ({count:,})" for kind, count in kinds.items()] if len(kinds) > 1 else []
+        found.append(finding(f"mixed {check}", "note", examples, f"Different {check} of the pictures"))
+    return found if grey else [one for one in found if one["check"] != "colour read as grey"]

@@ -11,12 +11,15 @@ or 2 of 128 pixels, cropped by 1.6%, mirrored, inverted, turned by 90° or 2°, 
 found (320 of each kind). Gamma and shift together are missed, turns of 10°, and copies that lost a part at the border.
 """
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from vq_lib.data import reading
 from vq_lib.data.reading import THUMBNAIL as SIDE
+from vq_lib.data.reading import on_all_cores
 
 COPY = 0.975  # correlation of details that makes two pictures one
 BLUR = (1.0, 2.0, 3.0)  # standard deviations: whose difference is the detail, and of its size; pixels of a thumbnail
@@ -26,33 +29,15 @@ SMALL = 8.0  # with less than this radius, the centred frame would make all spot
 CELLS = SIDE // 2  # side of the frames that are compared
 FAINT = 0.5  # length of a detail vector: below, a picture is as good as constant
 BLOCK = 1024
-HOW = [
-    f"{mirror} {turn}".strip()
-    for mirror in ("", "mirrored")
-    for turn in ("", "turned 90°", "turned 180°", "turned 270°")
-]
-
-
-def thumbnails(images: np.ndarray, out: np.ndarray, made: np.ndarray | None = None) -> None:
-    """Write grey 64x64 copies of `images` (N, H, W, C) to `out`, uint8 (N, 64, 64), but where `made` is True."""
-
-    def chunk(start):
-        for row in range(start, min(start + reading.CHUNK, len(images))):
-            if made is None or not made[row]:
-                picture = images[row, ..., 0] if images.shape[3] == 1 else images[row]
-                out[row] = reading.stretched(Image.fromarray(picture), SIDE)
-
-    reading.on_all_cores(chunk, range(0, len(images), reading.CHUNK), "shrinking images")
+TURNS = ["", "turned 90°", "turned 180°", "turned 270°"]
+HOW = TURNS + [f"mirrored {turn}".strip() for turn in TURNS]
 
 
 def copies(thumbs: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Pairs of pictures that are copies; with `group`, (N,), only pairs of unequal groups.
 
-    Every pair is compared: some 10 s on two cores for 9,000 pictures. Constant ones are copies of none.
-
-    Returns:
-        (n, 2) int with first < second, sorted; (n,) float32 correlations; and how the second differs, such as
-        "mirrored", "inverted" or "", (n,) str.
+    Every pair is compared: some 10 s on two cores for 9,000 pictures. Constant ones are copies of none. Returns (n, 2)
+    int with first < second, sorted; (n,) float32 correlations; and how the second differs, such as "mirrored" or "".
     """
     frames = _frames(thumbs)
     ways = [(kind, turn) for kind in range(len(frames)) for turn in range(len(HOW)) if kind < 2 or turn % 4 == 0]
@@ -60,45 +45,42 @@ def copies(thumbs: np.ndarray, group: np.ndarray | None = None) -> tuple[np.ndar
     for small, large in _blocks(len(thumbs), group):
         others = frames[:2, large].transpose(0, 2, 1)
         for way, (kind, turn) in enumerate(ways):
-            alike = _turned(frames[kind, small], turn) @ others[min(kind, 1)]
+            turned = frames[kind, small].reshape(-1, CELLS, CELLS)
+            turned = np.rot90(turned[:, :, ::-1] if turn > 3 else turned, turn % 4, (1, 2)).reshape(len(small), -1)
+            alike = turned @ others[min(kind, 1)]
             a, b = np.nonzero(np.abs(alike) >= COPY)
             pairs = np.sort(np.stack([small[a], large[b]], axis=1), axis=1)
             found.append(np.column_stack([pairs, np.full(len(a), way), alike[a, b]])[pairs[:, 0] < pairs[:, 1]])
     table = pd.DataFrame(np.concatenate(found), columns=["first", "second", "way", "value"])
-    table["size"] = table.value.abs().round(3)  # of equal ones the plainest way
-    table = table.sort_values(["first", "second", "size", "way"], ascending=[True, True, False, True])
-    table = table.drop_duplicates(["first", "second"])
-    how = [", ".join(filter(None, ("moved" * (kind > 0), HOW[turn], "inverted" * int(value < 0))))
-           for value, (kind, turn) in zip(table.value, (ways[int(way)] for way in table.way), strict=True)]  # fmt: skip
-    return table[["first", "second"]].to_numpy(np.int64), table.value.abs().to_numpy(np.float32), how
+    table["size"] = -table["value"].abs().round(3)  # of equal ones the plainest way
+    table = table.sort_values(["first", "second", "size", "way"]).drop_duplicates(["first", "second"])
+    names = [("moved" * (kind > 0), HOW[turn]) for kind, turn in ways]
+    how = [", ".join(filter(None, (*names[int(way)], "inverted" * (value < 0))))
+           for way, value in table[["way", "value"]].itertuples(index=False)]  # fmt: skip
+    return table[["first", "second"]].to_numpy(np.int64), table["value"].abs().to_numpy(np.float32), how
 
 
 def _frames(thumbs):
     """The detail of each thumbnail in its own frame, centred, and centred and turned both ways: unit vectors."""
-    from scipy.ndimage import gaussian_filter
-
     frames = np.zeros((4, len(thumbs), CELLS * CELLS), np.float32)
     at = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
 
-    def chunk(start):
-        images = thumbs[start : start + 256].astype(np.float32)
-        narrow, wide = (gaussian_filter(images, (0, blur, blur), mode="nearest") for blur in BLUR[:2])
-        details = narrow - wide
-        details /= np.sqrt(gaussian_filter(details**2, (0, BLUR[2], BLUR[2]), mode="nearest")) + 4
-        for row, detail in enumerate(details, start):
-            amount = np.abs(detail)
-            total = amount.sum()
-            if total < FAINT:
-                continue
-            down, right = amount.sum(axis=1) / total, amount.sum(axis=0) / total
-            y, x = down @ at, right @ at
-            radius = np.sqrt(down @ at**2 + right @ at**2 - y**2 - x**2)
-            picture = Image.fromarray(detail)
-            frames[0, row] = _sampled(picture, 0, 0, 1, 0)
-            for number, turn in enumerate((0, -TURN, TURN) if radius >= SMALL else (), 1):
-                frames[number, row] = _sampled(picture, x, y, radius / RADIUS, turn)
+    def one(row):
+        narrow, wide = (gaussian_filter(thumbs[row].astype(np.float32), blur, mode="nearest") for blur in BLUR[:2])
+        detail = narrow - wide
+        detail /= np.sqrt(gaussian_filter(detail**2, BLUR[2], mode="nearest")) + 4
+        amount = np.abs(detail)
+        if (total := amount.sum()) < FAINT:
+            return
+        down, right = amount.sum(axis=1) / total, amount.sum(axis=0) / total
+        y, x = down @ at, right @ at
+        radius = np.sqrt(down @ at**2 + right @ at**2 - y**2 - x**2)
+        picture = Image.fromarray(detail)
+        frames[0, row] = _sampled(picture, 0, 0, 1, 0)
+        for number, turn in enumerate((0, -TURN, TURN) if radius >= SMALL else (), 1):
+            frames[number, row] = _sampled(picture, x, y, radius / RADIUS, turn)
 
-    reading.on_all_cores(chunk, range(0, len(thumbs), 256), "comparing images")
+    on_all_cores(one, range(len(thumbs)), "comparing images")
     return frames
 
 
@@ -107,28 +89,19 @@ def _sampled(picture, x, y, scale, turn):
     step = scale * SIDE / CELLS
     cos, sin = step * np.cos(np.deg2rad(turn)), step * np.sin(np.deg2rad(turn))
     matrix = (cos, sin, SIDE / 2 + x - CELLS / 2 * (cos + sin), -sin, cos, SIDE / 2 + y - CELLS / 2 * (cos - sin))
-    size = (CELLS, CELLS)
-    vector = np.asarray(picture.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)).ravel()
-    vector = vector - vector.mean()
+    vector = np.array(picture.transform((CELLS, CELLS), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
+    vector -= vector.mean()
     length = np.linalg.norm(vector)
-    return vector / length if length >= FAINT else np.zeros_like(vector)
-
-
-def _turned(vectors, number):
-    """Vectors of square frames mirrored (numbers from 4 on) and turned by quarters."""
-    frames = vectors.reshape(-1, CELLS, CELLS)
-    frames = np.rot90(frames[:, :, ::-1] if number > 3 else frames, number % 4, (1, 2))
-    return np.ascontiguousarray(frames).reshape(len(vectors), -1)
+    return vector.ravel() / length if length >= FAINT else 0
 
 
 def _blocks(count, group):
     """(some rows, some others), so that every pair of unequal groups, or every pair, occurs once; memory is bounded."""
-    rows = np.arange(count)
-    sides = [(rows, rows)]
-    if group is not None:
-        names = sorted(np.unique(group), key=lambda name: (group == name).sum())  # the smaller are turned
-        sides = [(rows[group == name], rows[np.isin(group, names[number + 1 :])]) for number, name in enumerate(names)]
-    for small, large in sides:
-        for start in range(0, len(small), BLOCK):
-            for other in range(start if group is None else 0, len(large), 4 * BLOCK):
-                yield small[start : start + BLOCK], large[other : other + 4 * BLOCK]
+    blocks = np.arange(count) // BLOCK if group is None else group
+    names, sizes = np.unique(blocks, return_counts=True)
+    names = names[np.argsort(sizes, kind="stable")]  # the smaller are turned
+    for number, name in enumerate(names):
+        small = np.flatnonzero(blocks == name)
+        large = np.flatnonzero(np.isin(blocks, names[number + (group is not None) :]))
+        parts = np.array_split(small, len(small) // BLOCK + 1), np.array_split(large, len(large) // (4 * BLOCK) + 1)
+        yield from itertools.product(*parts)

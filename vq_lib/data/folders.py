@@ -2,6 +2,8 @@
 
 import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +42,11 @@ class Row(NamedTuple):
     split: str  # "" where unknown
     scan: str  # what a table of people may call this person or scan
 
+    @property
+    def source(self) -> str:
+        """The file's name."""
+        return self.file.name
+
 
 class Listing(NamedTuple):
     """What an adapter makes of files: rows in the order of the table, and what `person` stands for."""
@@ -54,79 +61,61 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
+def natural(file: File) -> str:
     """A key that sorts `slice_10` after `slice_9`."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+    return re.sub(r"\d+", lambda match: match[0].zfill(20), file.name)
 
 
 def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
-    """The files below `folder`, links followed, hidden ones and `CLUTTER` left out.
-
-    Returns:
-        `File`s sorted by name, and `{name: reason}` of folders and images that cannot be reached.
-    """
+    """The files below `folder`, links followed, hidden ones and `CLUTTER` left out: `File`s sorted by name, and
+    `{name: reason}` of folders and images that cannot be reached."""
     files: list[File] = []
     troubles: dict[str, str] = {}
-    visits: dict[tuple[int, int], int] = {}
-    stack: list[tuple[str, str, frozenset]] = [(os.fspath(folder), "", frozenset())]
-    while stack:
-        path, prefix, above = stack.pop()
-        try:
-            state = os.stat(path)
-            here = (state.st_dev, state.st_ino)
-            visits[here] = visits.get(here, 0) + 1
-            if here in above or visits[here] > VISITS:  # a link that leads back
+    visits: Counter = Counter()
+
+    def shown_as(path):
+        return printable(os.path.relpath(path, folder)).replace(os.sep, "/")
+
+    def refused(error):
+        troubles[shown_as(error.filename)] = f"the folder cannot be read ({error.strerror})"
+
+    for path, below, names in os.walk(folder, followlinks=True, onerror=refused):
+        here, above = os.path.realpath(path), os.path.realpath(os.path.dirname(path))
+        visits[here] += 1
+        prefix = "" if path == os.fspath(folder) else shown_as(path) + "/"
+        if visits[here] > VISITS or prefix and Path(above).is_relative_to(here):
+            below.clear()  # a link that leads back
+            continue
+        below[:] = [name for name in below if not name.startswith(".") and name not in CLUTTER]
+        for name in names:
+            full, shown = os.path.join(path, name), prefix + printable(name)
+            if name.startswith(".") or name in CLUTTER:
                 continue
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if entry.name.startswith(".") or entry.name in CLUTTER:
-                        continue
-                    name = prefix + printable(entry.name)
-                    _sort_in(entry, name, files, troubles, stack, above | {here})
-        except OSError as error:
-            troubles[prefix.rstrip("/") or printable(path)] = f"the folder cannot be read ({error.strerror})"
+            try:
+                state = os.stat(full)
+                if stat.S_ISREG(state.st_mode):
+                    files.append(File(shown, full, state.st_size, state.st_mtime_ns))
+                    continue
+                why = "it is no regular file"
+            except FileNotFoundError:
+                annexed = os.path.islink(full) and ".git/annex" in os.readlink(full).replace(os.sep, "/")
+                why = "the link leads nowhere" + " (datalad get, or git annex get, fetches it)" * annexed
+            except OSError as error:  # a link onto itself, say
+                why = f"it cannot be reached ({error.strerror})"
+            if name.lower().endswith(IMAGES + VOLUMES):
+                troubles[shown] = why
     return sorted(files), dict(sorted(troubles.items()))
 
 
-def _sort_in(entry, name, files, troubles, stack, above):
-    picture = name.lower().endswith(IMAGES + VOLUMES)
-    try:
-        if entry.is_dir():
-            stack.append((entry.path, name + "/", above))
-        elif entry.is_file():
-            state = entry.stat()
-            files.append(File(name, entry.path, state.st_size, state.st_mtime_ns))
-        elif picture and entry.is_symlink():
-            annexed = ".git/annex" in os.readlink(entry.path).replace(os.sep, "/")
-            troubles[name] = "the link leads nowhere" + (" (datalad get, or git annex get, fetches it)" * annexed)
-        elif picture:
-            troubles[name] = "it is no regular file"
-    except OSError as error:  # a link onto itself, say
-        if picture:
-            troubles[name] = f"it cannot be reached ({error.strerror})"
-
-
-def is_mask(file: File) -> bool:
-    """Whether a file's name, or that of a folder it lies in, says that it is a label map."""
-    return words.is_mask(file.name)
-
-
 def rows(files: Sequence[File], person: str | None, volumes: bool = False) -> Listing:
-    """A row for each file, with person, label, split and position as the words of its path tell them.
-
-    Args:
-        person: `data.person`, or None.
-        volumes: each file is a scan of somebody, and of no class where no folder tells one.
-    """
+    """A row for each file, with person (`person`: `data.person`), label, split and position as the words of its path
+    tell them; `volumes`: each file is a scan of somebody, and of no class where no folder tells one."""
     names = [file.name for file in files]
     people, splits = persons.people(names, person, volumes), words.splits(names)
-    made = []
-    for file, who, label, split in zip(
-        files, people.names, labels(names, splits, people, volumes), splits, strict=True
-    ):
-        scan = SCAN.search(file.name)
-        name = scan[0] if scan else who.rpartition("/")[2] or file.name
-        made.append(Row(file, who, words.position(file.name), label, split, name))
+    about = zip(files, people.names, labels(names, splits, people, volumes), splits, strict=True)
+    scans = [SCAN.findall(name)[:1] for name in names]
+    made = [Row(file, who, words.position(file.name), label, split, (scan or [who.split("/")[-1] or file.name])[0])
+            for (file, who, label, split), scan in zip(about, scans, strict=True)]  # fmt: skip
     return Listing(made, people.identity)
 
 

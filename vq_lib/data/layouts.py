@@ -10,12 +10,11 @@ from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, slic
 from vq_lib.data.words import is_altered, is_mask
 from vq_lib.errors import UserError
 from vq_lib.files import digest
-from vq_lib.recipe import Recipe
+from vq_lib.recipe import People, Recipe
 from vq_lib.study import Study
 
 # Layouts that are read from a folder. An adapter has EXPECTED (what lies where), an ACKNOWLEDGEMENT for reports, and
-# listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file. It may have
-# remark(person, split): what a reader should know of these people and splits.
+# listing(files, data) -> `folders.Listing`, empty where the layout does not fit; it opens no file.
 SPECIFIC = {"oasis": oasis, "adni": adni, "volumes": volumes, "slices_nifti": slices_nifti}
 ADAPTERS = {**SPECIFIC, "image_folder": image_folder}
 INSTEAD = {None: "image_folder", "volumes": "slices_nifti"}  # what is tried where a recipe's layout does not fit
@@ -27,15 +26,17 @@ UNREAD = {  # what people have and nothing here reads, by suffix, and what makes
     "zip tar tar.gz tgz 7z rar bz2 xz": "unpack them",
     "npy npz h5 hdf5 mat parquet pkl gif pgm ppm jp2 svg pdf heic avif": "save each slice as a PNG",
 }
-ASIDE = {  # check: why files are left out, whether it stands in red, and a word of data.files that takes them in
-    "masks left out": ("because their names say that they are masks", "warning", None),
-    "altered copies left out": ("because their folder says that they are augmented copies", "warning", "aug"),
-    "derivatives left out": ("because they are derivatives of others", "note", "deriv"),
-}
+ASIDE = {  # check: which files are left out, why, whether it stands in red, a word of data.files that takes them in
+    "masks left out": (is_mask, "because their names say that they are masks", "warning", ""),
+    "altered copies left out": (
+        is_altered, "because their folder says that they are augmented copies", "warning", "aug"),
+    "derivatives left out": (
+        lambda name: "derivatives" in name.split("/")[:-1], "because they are derivatives of others", "note", "deriv"),
+}  # fmt: skip
 
 
 class Survey(NamedTuple):
-    """What a recipe finds in its data folder; for the cohort all but layout and signature are empty."""
+    """What a recipe finds in its data folder, or makes."""
 
     layout: str
     rows: list[folders.Row]
@@ -57,19 +58,17 @@ def settings(recipe: Recipe) -> dict:
 
 
 def survey(study: Study) -> Survey:
-    """Recognise the layout and list the slices; no image is opened.
-
-    Raises:
-        UserError: the folder is missing, empty, unwanted, or of no or of two layouts, names say two splits of a file,
-            or of some files none, or the table of people is broken.
-    """
+    """Recognise the layout and list the slices; no image is opened. `UserError` where the folder is missing, empty,
+    unwanted, or of no or of two layouts, names say two splits of a file, or of some files none, or the table of people
+    is broken."""
     data, section = study.recipe.data, settings(study.recipe)
     if data.layout == "cohort":
         if study.data_folder:
             raise UserError(f"This recipe makes its own people (data.layout: cohort) and cannot use "
                             f"{study.data_folder}: leave DATA (or --data) out, or take a recipe for images, as "
                             "oasis-best.")  # fmt: skip
-        return Survey("cohort", [], "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
+        rows = cohort.rows((data.people or People()).model_dump(), data.slices)
+        return Survey("cohort", rows, "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
     folder = _folder(study)
     everything, broken = folders.walk(folder)
     files, aside = _chosen(everything, data)
@@ -78,7 +77,7 @@ def survey(study: Study) -> Survey:
     people: dict[str, dict[str, str]] = {}
     quiet = layout in ("oasis", "slices_nifti")  # label maps lie beside the images there
     findings = [checks.finding(check, "note" if quiet else kind, aside[check], f"Files left out {why}")
-                for check, (why, kind, _) in ASIDE.items()]  # fmt: skip
+                for check, (_, why, kind, _) in ASIDE.items()]  # fmt: skip
     read = list(dict.fromkeys(row.file for row in listing.rows))
     headers = {file.name[:-4] for file in read if file.name.lower().endswith(".hdr")}  # their voxels lie in an .img
     read += [file for file in everything if file.name[:-4] in headers and file.name.lower().endswith(".img")]
@@ -112,19 +111,17 @@ def _folder(study):
 
 
 def _chosen(files, data):
-    """The files that `data.files` names, less what is no image of its own; and what that was, `{check: names}`.
-
-    Augmented copies and derivatives are left out where originals lie beside them.
-    """
+    """The files that `data.files` names, less what is no image of its own; and what that was, `{check: names}`. Altered
+    copies and derivatives are left out where originals lie beside them."""
     wanted, aside = (data.files or "*").lower(), {}
     kept = [file for file in files if any(fnmatchcase(name.lower(), wanted) for name in (file.name, file.parts[-1]))]
     if files and not kept:
         raise UserError(f"data.files ({data.files}) fits none of the {len(files):,} files, such as {files[0].name}.")
-    leave = (is_mask, is_altered, lambda name: "derivatives" in name.split("/")[:-1])
-    for (check, (_, _, word)), of_kind in zip(ASIDE.items(), leave, strict=True):
-        images = [file for file in kept if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)]
-        left = {file for file in images if of_kind(file.name)} if word is None or word not in wanted else set()
-        left = left if word is None or len(left) < len(images) else set()
+    for check, (of_kind, _, _, word) in ASIDE.items():
+        images = {file for file in kept if file.name.lower().endswith(folders.IMAGES + folders.VOLUMES)}
+        left = {file for file in images if of_kind(file.name)}
+        if word and (word in wanted or left == images):
+            left = set()
         kept, aside[check] = [file for file in kept if file not in left], sorted(file.name for file in left)
     return kept, aside
 
@@ -132,29 +129,32 @@ def _chosen(files, data):
 def _recognise(folder, files, data, everything=(), broken=None):
     """Layout and listing: what the recipe says, else the specific one that fits, else an image folder."""
     wanted = data.layout
-    tried = [wanted] if wanted else list(SPECIFIC)
-    fits = {name: listing for name in tried if (listing := ADAPTERS[name].listing(files, data)).rows}
-    if len(fits) > 1:
-        raise UserError(f"The data folder {folder} holds two layouts, {' and '.join(fits)}: set data.layout to one of "
+    found = {name: listing for name in ([wanted] if wanted else SPECIFIC) if (listing := _listing(name, files, data))}
+    if len(found) > 1:
+        raise UserError(f"The data folder {folder} holds two layouts, {' and '.join(found)}: set data.layout to one of "
                         "them, choose with data.files, or name the folder of one.")  # fmt: skip
-    if not fits:
-        others = {name: adapter.listing(files, data) for name, adapter in ADAPTERS.items() if name not in tried}
-        others = {name: listing for name, listing in others.items() if listing.rows}
-        fits = {name: listing for name, listing in others.items() if name == INSTEAD.get(wanted)}
-    if fits:
-        return next(iter(fits.items()))
-    expected = f": expected {ADAPTERS[wanted].EXPECTED}" if wanted else ""
+    others = {} if found else {name: listing for name in ADAPTERS if (listing := _listing(name, files, data))}
+    if INSTEAD.get(wanted) in others:
+        found = {INSTEAD[wanted]: others[INSTEAD[wanted]]}
+    if found:
+        return next(iter(found.items()))
     if others:
         hint = f". It looks like the layout {next(iter(others))}: set data.layout, or leave it out"
     elif any(is_mask(file.name) for file in everything):
         hint = ". Its images are masks by their names"
     elif broken:
-        hint = next(f". {len(broken):,} files cannot be reached, {name}: {why}" for name, why in broken.items())
+        name, why = next(iter(broken.items()))
+        hint = f". {len(broken):,} files cannot be reached, {name}: {why}"
     else:
         hint = _unread([Path(file.path) for file in everything])
-        hint = hint or "".join(f", nor {adapter.EXPECTED}" for adapter in ADAPTERS.values() if not wanted)
-    layout = f"the layout {wanted}" if wanted else "a known layout"
-    raise UserError(f"The data folder {folder} holds no slices of {layout}{expected}{hint}.")
+    kind = f"the layout {wanted}" if wanted else "a known layout"
+    expected = " or ".join(adapter.EXPECTED for name, adapter in ADAPTERS.items() if wanted in (None, name))
+    raise UserError(f"The data folder {folder} holds no slices of {kind}, {expected}{hint}.")
+
+
+def _listing(name, files, data):
+    listing = ADAPTERS[name].listing(files, data)
+    return listing if listing.rows else None
 
 
 def _unread(paths):
@@ -179,11 +179,11 @@ def _one_split_each(rows):
     named = Counter(row.split for row in rows)
     for row in rows:
         if " and " in row.split:
-            raise UserError(f"{row.file.name} lies in folders of two splits, {row.split}: rename one of them, or "
-                            "choose files with data.files.")  # fmt: skip
+            raise UserError(f"{row.source} lies in folders of two splits, {row.split}: rename one of them, or choose "
+                            "files with data.files.")  # fmt: skip
         if not row.split and len(named) > 1:
             others = ", ".join(sorted(filter(None, named)))
-            raise UserError(f"{row.file.name}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the "
+            raise UserError(f"{row.source}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the "
                             f"folders for {others}: which split is it? Rename or move its folder, or choose files with "
                             "data.files.")  # fmt: skip
 

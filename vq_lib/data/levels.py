@@ -1,6 +1,10 @@
 """What the levels of a file mean: which is background, which is white, and whether they are labels."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from vq_lib.errors import UserError
 
 WINDOW = (0.5, 99.5)  # percentiles that become black and white
 COMMON = 0.25  # share of the border that has one level, if that is the background's
@@ -8,7 +12,6 @@ FEW = 8  # two to so many levels: a segmentation, whatever its regions look like
 MOST = 128  # levels of a parcellation, in one slice or in all
 FLAT = 0.4  # share of the pixels that equal their neighbours: a parcellation (images: 0.02, in 16 levels 0.38)
 WHITE = 65535  # of 16-bit images, unless the recipe says otherwise
-DARK = (WHITE + 1) // 8  # 16-bit images that stay below hold fewer bits
 
 
 def to_white(levels: np.ndarray, white: float | None) -> np.ndarray:
@@ -21,23 +24,24 @@ def to_white(levels: np.ndarray, white: float | None) -> np.ndarray:
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def too_dark(top: int, name: str) -> str:
-    """The sentence for 16-bit images whose levels reach `top` at most, an eighth of white."""
-    return (
-        f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out nearly black: "
-        f"set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} (or to {WHITE}, to read "
-        "them as they are)"
-    )
+def bright_enough(white: float | None, tops: Sequence[int], names: Sequence) -> None:
+    """`UserError` where no `white` is given and 16-bit images, whose highest levels are `tops` (0: 8 bits), stay below
+    an eighth of theirs: they hold fewer bits."""
+    top, name = max(zip(tops, map(str, names), strict=True), default=(0, ""))
+    if white is None and 0 < top < (WHITE + 1) // 8:
+        raise UserError(
+            f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out nearly "
+            f"black: set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} (or to "
+            f"{WHITE}, to read them as they are)."
+        )
 
 
 def window(levels: np.ndarray) -> np.ndarray:
     """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255.
 
     Its upper end is taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and
-    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask.
-
-    Raises:
-        ValueError: there are infinite levels, or NaN and none of it at the border.
+    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask. Other
+    NaN, or infinite levels, are a `ValueError`.
     """
     outside = _outside(levels)
     values, counts = np.unique(_border(levels), return_counts=True, equal_nan=True)
@@ -51,11 +55,8 @@ def window(levels: np.ndarray) -> np.ndarray:
     if np.isnan(levels).any() and low > 0:
         low = 0.0  # where NaN takes the place of a background of zero
     bright = sample[sample > low]
-    high = np.percentile(bright, WINDOW[1]) if bright.size else low
-    if not high > low:
-        return np.zeros(levels.shape, np.uint8)
-    scaled = np.clip((np.where(outside, low, levels) - low) * (255 / (high - low)), 0, 255)
-    return scaled.round().astype(np.uint8)
+    high = np.percentile(bright, WINDOW[1]) if bright.size else low + 1
+    return np.clip((np.where(outside, low, levels) - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
 
 
 def _border(levels):
@@ -74,7 +75,7 @@ def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:
     Flat: of the pixels that have neither the commonest level nor the highest (where an image may be saturated), the
     share `FLAT` or more equal their neighbours along the first two axes.
     """
-    row = levels[len(levels) // 2]
+    row = levels[len(levels) // 2]  # most images are known by one
     if (row != np.round(row)).any() or (levels.ndim == 2 and len(np.unique(row)) > 64):
         return False
     values, counts = np.unique(levels, return_counts=True)

@@ -4,10 +4,12 @@
 that are equal but for upper and lower case are one person; `sub-1` and `sub-01` are two.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from vq_lib.data.words import CONTAINER, shared, split, words
 from vq_lib.errors import UserError
@@ -42,21 +44,10 @@ class People(NamedTuple):
     identity: str
 
 
-def of(names: Sequence[str | os.PathLike]) -> list[str]:
-    """The person, or else the scan, that each path is of, "" where nothing tells."""
-    return people([os.fspath(name).replace(os.sep, "/") for name in names]).names
-
-
 def people(names: Sequence[str], pattern: str | None = None, volumes: bool = False) -> People:
-    """Who each path is of.
-
-    Args:
-        names: paths with "/" between their parts, below one folder.
-        pattern: `data.person`; its first group is the person.
-        volumes: a file is a scan, so that a name which tells nothing is one's own.
-
-    Raises:
-        UserError: `pattern` finds nobody in a name.
+    """Who each of some paths below one folder, "/" between their parts, is of: by `pattern` (`data.person`), whose
+    first group is the person (`UserError` where it finds nobody), else by the table, else by folders. `volumes`: a file
+    is a scan, so that a name which tells nothing is one's own.
     """
     if pattern:
         return People([_by_pattern(name, pattern) for name in names], "person")
@@ -69,9 +60,8 @@ def people(names: Sequence[str], pattern: str | None = None, volumes: bool = Fal
     who = [spelling.setdefault(one[0].lower(), one[0]) if one else "" for one in matches]
     if names and all(matches):  # names of two schemes cannot be compared
         return People(who, "person" if len({scheme for _, scheme in filter(None, matches)}) == 1 else "scan")
-    rest = [number for number, one in enumerate(matches) if not one]
-    for number, scan in zip(rest, _scans([paths[number] for number in rest], volumes), strict=True):
-        who[number] = scan
+    scans = iter(_scans([path for path, one in zip(paths, matches, strict=True) if not one], volumes))
+    who = [name or next(scans) for name in who]
     return People(who, "scan" if any(who) else "")
 
 
@@ -99,8 +89,7 @@ def _scans(paths, volumes):
     level = _level(folders, stems, volumes)
     if level is not None:
         return ["/".join(path[: level + 1]) if len(path) > level else "" for path in folders]
-    matches = [SCANS.search(path[-1]) for path in paths]
-    scans = [match[0] for match in matches if match]
+    scans = [match[0] for path in paths if (match := SCANS.search(path[-1]))]
     if len(scans) == len(paths) and len(set(scans)) > 1:
         return scans
     return [CONTRAST.sub("", stem) if volumes else "" for stem in stems]
@@ -119,12 +108,10 @@ def _level(folders, stems, volumes):
     if volumes and not levels:
         levels = sorted(names, key=lambda level: -len(names[level]))[:1]
     for level in levels:
-        places: dict[str, set] = {}
-        for path, stem in zip(folders, stems, strict=True):
-            places.setdefault(stem, set()).add(tuple(path[: level + 1]))
-        alike = sum(len(places[stem]) > 1 or len(path) > level and stem.startswith(path[level])
-                    for path, stem in zip(folders, stems, strict=True))  # fmt: skip
-        if alike * 2 >= len(stems):
+        places = [path[: level + 1] for path in folders]
+        repeated = pd.Series(map(tuple, places)).groupby(stems).transform("nunique") > 1
+        begun = [len(path) > level and stem.startswith(path[level]) for path, stem in zip(folders, stems, strict=True)]
+        if (repeated | np.array(begun)).sum() * 2 >= len(stems):
             return level
     return None
 

@@ -9,14 +9,14 @@ import os
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageOps
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from vq_lib.data import levels, voxels
 from vq_lib.data.folders import VOLUMES
@@ -26,9 +26,6 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others: Pillow would hand
 PIXELS = 2**26  # more is a decompression bomb
 BYTES = 2**29
 THUMBNAIL = 64  # side of the small grey copies that checks compare
-CHUNK = 32  # files that a thread takes at a time
-NOTED = np.dtype([("width", np.int32), ("height", np.int32), ("mode", "U6"), ("colour", bool), ("crc", np.uint32),
-                  ("labels", bool), ("top", np.int32)])  # fmt: skip
 
 Image.preinit()  # finds the common formats once, not in several threads at the same time
 
@@ -44,17 +41,12 @@ class Picture(NamedTuple):
     top: int = 0  # the highest level of a 16-bit file
 
 
-def bar(iterable, what, total=None, unit="image", shown=True):
-    """A progress bar that is gone when the work is done, with at most one update a second."""
-    return tqdm(iterable, what, total, unit=unit, disable=not shown, leave=False, file=sys.stdout, mininterval=1.0)
-
-
 def pictures(
     path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True, count: int | None = 16,
     span: tuple[float, float] = (0.35, 0.75), plane: str = "axial", volume: int | None = None,
 ) -> list[Picture]:  # fmt: skip
     """The slices of a file: `count` of a volume (see `voxels.pictures`), else the one that it holds; without `decode`,
-    only a look at checksums and header.
+    only a look at checksums and header. Raises anything where the file is broken; `reason` makes a sentence of it.
     """
     if not str(path).lower().endswith(VOLUMES):
         return [picture(path, channels, white, decode)]
@@ -66,9 +58,7 @@ def pictures(
 
 
 def picture(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True) -> Picture:
-    """The picture in an image file, for `channels` 1 (colour becomes luminance) or 3; without `decode`, only a look at
-    checksums and header. Raises anything where the file is broken; `reason` makes a sentence of it.
-    """
+    """The picture in an image file, for `channels` 1 (colour becomes luminance) or 3; otherwise as `pictures`."""
     with open(path, "rb", buffering=0) as file:
         if os.fstat(file.fileno()).st_size > BYTES:
             raise ValueError(f"it is larger than {BYTES >> 20} MiB")
@@ -77,204 +67,142 @@ def picture(path: str | Path, channels: int = 1, white: int | None = None, decod
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > PIXELS:
             raise Image.DecompressionBombError
-        frames = getattr(image, "n_frames", 1)
+        frames, mode = getattr(image, "n_frames", 1), image.mode
         if frames > 1 and image.format != "MPO":
             raise ValueError(f"it holds {frames} pictures, not one")
-        mode = image.mode
         if mode in ("I", "F") and white is None:
             raise ValueError(f"its levels (mode {mode}) have no known white: set data.white in the recipe")
         if not decode:
             return Picture(None, mode, False, crc)
-        low = _low_bytes(image, content)
-        image.load()
-        if mode == "L" and channels == 1 and image.format == "PNG" and "transparency" not in image.info:
-            return Picture(image, mode, False, crc, levels.is_label_map(np.asarray(image)))
-        plain = ImageOps.exif_transpose(image)
-        if mode[0] in "IF":
-            wide = np.asarray(plain)
-        else:
-            plain = _on_black(plain)
-            wide = np.asarray(plain)
-            if low is not None:
-                wide = wide.astype(np.uint16) * 256 + np.asarray(_on_black(ImageOps.exif_transpose(low)))
-        if wide.dtype != np.uint8:
-            plain = Image.fromarray(levels.to_white(wide, white))
-        colour = plain.mode == "RGB" and _coloured(plain)
-        grey = wide if wide.ndim == 2 else np.asarray(plain.convert("L"))
-        labels = levels.is_label_map(
-            grey, most=levels.FEW if colour else levels.MOST
-        )  # a drawing may have flat colours
-        top = int(wide.max()) if wide.dtype == np.uint16 else 0
-        return Picture(plain.convert("RGB" if channels == 3 else "L"), mode, colour, crc, labels, top)
+        low, stored = _low_bytes(image, content), _upright(image)
+        if low is not None:
+            stored = stored.astype(np.uint16) * 256 + _upright(low)
+    plain = Image.fromarray(stored if stored.dtype == np.uint8 else levels.to_white(stored, white))
+    colour = stored.ndim == 3 and bool((stored != stored[..., :1]).any())
+    grey = stored if stored.ndim == 2 else np.asarray(plain.convert("L"))
+    labels = levels.is_label_map(grey, most=levels.FEW if colour else levels.MOST)  # drawings may have flat colours
+    top = int(stored.max()) if stored.dtype == np.uint16 else 0
+    return Picture(plain.convert("RGB" if channels == 3 else "L"), mode, colour, crc, labels, top)
+
+
+def _upright(image):
+    """The levels of an image without alpha or palette, turned as its camera says: (H, W) or (H, W, 3)."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode[0] in "IF":
+        return np.asarray(image)
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def _low_bytes(image, content):
     """The lower eight of 16 bits of each colour, which Pillow leaves out; None where there are none."""
-    tiles = [(tile, (tile.args,) if isinstance(tile.args, str) else tile.args) for tile in image.tile]
-    if image.mode[:2] not in ("RG", "LA") or not any(";16" in str(args[0]) for _, args in tiles):
+    if image.mode[:2] not in ("RG", "LA") or ";16" not in str(image.tile):
         return None
     other = Image.open(io.BytesIO(content), formats=FORMATS)
-    swap = str.maketrans(
-        "BLN", "LBB" if sys.byteorder == "little" else "LBL"
-    )  # the byte order, from which Pillow takes one
-    other.tile = [tile._replace(args=(args[0][:-1] + args[0][-1].translate(swap), *args[1:])) for tile, args in tiles]
-    other.load()
+    little = sys.byteorder == "little"  # the byte order, from which Pillow takes one, is changed
+    for number, tile in enumerate(other.tile or ()):
+        raw, *more = [tile.args] if isinstance(tile.args, str) else list(tile.args or ())
+        raw = raw[:-1] + raw[-1].translate(str.maketrans("BLN", "LBB" if little else "LBL"))
+        other.tile[number] = tile._replace(args=(raw, *more))
     return other
 
 
 def _checksum(content):
     """A CRC-32 that stands for a file's content; a PNG's own are verified, which Pillow does not do for pixels."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        at, kind, own = 8, b"", b""
-        while kind != b"IEND":
-            length = int.from_bytes(content[at : at + 4], "big")
-            kind, end = content[at + 4 : at + 8], at + 8 + length
-            at = end + 4
-            if len(content) < at:
-                raise ValueError("it is cut off")
-            if zlib.crc32(content[end - length - 4 : end]) != int.from_bytes(content[end:at], "big"):
-                raise ValueError("its checksum is wrong")
-            own += content[end:at]
-        return zlib.crc32(own)
     if not content:
         raise ValueError("it is empty")
-    return zlib.crc32(content)
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return zlib.crc32(content)
+    at, kind, own = 8, b"", b""
+    while kind != b"IEND":
+        length = int.from_bytes(content[at : at + 4], "big")
+        kind, end = content[at + 4 : at + 8], at + 8 + length
+        if len(content) < end + 4:
+            raise ValueError("it is cut off")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            raise ValueError("its checksum is wrong")
+        at, own = end + 4, own + content[end : end + 4]
+    return zlib.crc32(own)
 
 
-def _on_black(image):
-    """An image without alpha or palette, mode L or RGB."""
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _coloured(image):
-    red, green, blue = (np.asarray(channel) for channel in image.split())
-    return not (np.array_equal(red, green) and np.array_equal(red, blue))
-
-
-def fit(image: Image.Image, size: int) -> Image.Image:
-    """`image` scaled so that its longer side is `size`, in the middle of a black square.
+def fit(image: Image.Image, size: int, channels: int = 1) -> np.ndarray:
+    """`image` scaled so that its longer side is `size`, in the middle of a black square: uint8 (size, size, channels).
 
     Shrinking averages over areas (Pillow's BOX): from 256 to 128 pixels each is the mean of its four. Unlike a Lanczos
     filter this never overshoots, so that a black background stays exactly black. Enlarging is bicubic.
     """
     longer = max(image.size)
     width, height = (max(1, round(side * size / longer)) for side in image.size)
-    if image.size != (width, height):
-        image = image.resize((width, height), _filter(longer, size))
-    if width != height:
-        square = Image.new(image.mode, (size, size))
-        square.paste(image, ((size - width) // 2, (size - height) // 2))
-        return square
-    return image
+    square = Image.new("RGB" if channels == 3 else "L", (size, size))
+    square.paste(image.resize((width, height), _filter(longer, size)), ((size - width) // 2, (size - height) // 2))
+    return np.asarray(square).reshape(size, size, channels)
 
 
-def stretched(image: Image.Image, size: int) -> np.ndarray:
-    """`image` as grey levels, uint8 (size, size), whatever its proportions were."""
-    return np.asarray(image.convert("L").resize((size, size), _filter(max(image.size), size)))
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """`image` as grey levels, uint8 (64, 64), whatever its proportions are."""
+    how = _filter(max(image.size), THUMBNAIL)
+    return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), how, reducing_gap=2.0))
 
 
 def _filter(side, size):
     return Image.Resampling.BOX if size <= side else Image.Resampling.BICUBIC
 
 
-def as_array(image: Image.Image, channels: int = 1) -> np.ndarray:
-    """uint8 (H, W, channels) of a Pillow image of mode L or RGB."""
-    array = np.asarray(image).reshape(image.height, image.width, -1)
-    return array if array.shape[2] == channels else np.repeat(array, channels, axis=2)
-
-
 def read_all(
-    sources: Sequence[Callable], each: int, size: int, channels: int, put: Callable, progress: bool = True
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Read files on all cores and hand their slices on in blocks, so that memory does not grow with their number.
-
-    Args:
-        sources: a function for each file, which returns its `each` slices, `Picture`s.
-        put: is called with a row, the images that belong there on, uint8 (n, size, size, channels), and thumbnails of
-            those whose proportions `fit` hides: `{row: (64, 64)}`. The rows of a broken file are black.
-
-    Returns:
-        What was noted about each row, a structured array of `NOTED`, and `{index of the file: reason}` of the broken.
+    sources: Sequence[Callable], images: Any = None, thumbnails: Any = None, progress: bool = True
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Read files on all cores, so that memory does not grow with their number: `sources` are functions, of which each
+    returns equally many `Picture`s; `images` and `thumbnails`, uint8 (n, size, size, channels) and (n, 64, 64), are
+    filled, or, where None, the sources only called. Returns what was noted about each slice that was read, and
+    `{index of the file: reason}` of the broken.
     """
-    noted, broken = np.zeros(len(sources) * each, NOTED), {}
-    files = max(1, CHUNK // each)
+    each = 0 if images is None else len(images) // max(1, len(sources))
 
-    def chunk(start):
-        chosen = range(start, min(start + files, len(sources)))
-        block, odd = np.empty((len(chosen) * each, size, size, channels), np.uint8), {}
-        for row, number in enumerate(chosen):
-            row *= each
-            try:
-                if len(found := sources[number]()) != each:
-                    raise ValueError("it holds one slice, and not a volume")
-                for place, (image, *about) in enumerate(found, row):
-                    block[place] = as_array(fit(image, size), channels)
-                    noted[start * each + place] = (*image.size, *about)
-                    if image.width != image.height:
-                        odd[start * each + place] = stretched(image, THUMBNAIL)
-            except Exception as error:
-                broken[number] = reason(error)
-                block[row : row + each] = 0
-        put(start * each, block, odd)
-        return len(chosen)
+    def one(number):
+        try:
+            found = sources[number]()
+            if each and len(found) != each:
+                raise ValueError("it holds one slice, and not a volume")
+            for row, picture in enumerate(found[:each], number * each):
+                images[row] = fit(picture.image, *images.shape[2:])
+                thumbnails[row] = thumbnail(picture.image)
+            return [(*picture.image.size, *picture[1:]) for picture in found[:each]]
+        except Exception as error:  # Pillow raises a dozen kinds for broken files
+            return reason(error)
 
-    on_all_cores(chunk, range(0, len(sources), files), "reading images", len(sources) if progress else 0)
-    return noted, dict(sorted(broken.items()))
+    results = on_all_cores(one, range(len(sources)), "reading images" if each else "checking images", progress)
+    broken = {number: result for number, result in enumerate(results) if isinstance(result, str)}
+    noted = [row for result in results if not isinstance(result, str) for row in result]
+    return pd.DataFrame(noted, columns=["width", "height", *Picture._fields[1:]]), broken
 
 
 def read_any(
     paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False,
     **volumes: Any,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int.
-
+    """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int;
     `volumes`: how these are cut, see `pictures`. `UserError` where a file cannot be read, or is too dark for its white.
     """
 
     def one(path):
         try:
             found = pictures(path, channels, white, **volumes)
-            images = [as_array(fit(each.image, size), channels) for each in found]
-        except Exception as error:  # Pillow raises a dozen kinds for broken files
+            return [fit(each.image, size, channels) for each in found], max(each.top for each in found)
+        except Exception as error:
             raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None
-        return images, max(each.top for each in found)
 
-    read = on_all_cores(one, paths, "reading images", progress=progress, total=len(paths))
-    top, name = max([(top, str(path)) for (_, top), path in zip(read, paths, strict=True)], default=(0, ""))
-    if white is None and 0 < top < levels.DARK:
-        raise UserError(f"{levels.too_dark(top, name)}.")
+    read = on_all_cores(one, paths, "reading images", progress)
+    levels.bright_enough(white, [top for _, top in read], paths)
     images = [image for images, _ in read for image in images]
     of = np.repeat(np.arange(len(paths)), [len(images) for images, _ in read])
     return np.array(images, np.uint8).reshape(-1, size, size, channels), of
 
 
-def read_many(
-    paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False
-) -> np.ndarray:
-    """The images in `paths`, uint8 (n, size, size, channels); see `read_any`."""
-    return read_any(paths, size, channels, white, progress)[0]
-
-
 def read(path: str | Path, size: int, channels: int = 1, white: int | None = None) -> np.ndarray:
     """One image as uint8 (size, size, channels), fitted into the square as `fit` does; errors as `read_any`."""
     return read_any([path], size, channels, white)[0][0]
-
-
-def check_all(checks: Sequence[Callable]) -> dict[int, str]:
-    """Call each of `checks` on all cores; `{index: reason}` of those that raise."""
-
-    def one(check):
-        try:
-            check()
-        except Exception as error:
-            return reason(error)
-        return ""
-
-    reasons = on_all_cores(one, checks, "checking images")
-    return {number: why for number, why in enumerate(reasons) if why}
 
 
 def reason(error: Exception) -> str:
@@ -286,18 +214,10 @@ def reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0].rstrip(".") or type(error).__name__
 
 
-def on_all_cores(work: Callable, items: Iterable, what: str, total: int = 0, progress: bool = True) -> list:
-    """`[work(item) for item in items]` on all cores: Pillow decodes outside the interpreter's lock. With a `total` a
-    bar counts up to it, by the results where these are numbers, else one by one.
-    """
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        with warnings.catch_warnings(), bar(None, what, total, shown=progress and total > 0) as shown:
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd files
-            results = []
-            for result in pool.map(work, items):
-                results.append(result)
-                shown.update(result if isinstance(result, int) else 1)
-            return results
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error: do not read the rest first
+def on_all_cores(work: Callable, items: Sequence, what: str, progress: bool = True) -> list:
+    """`[work(item) for item in items]` on all cores: Pillow decodes outside the interpreter's lock. A progress bar is
+    gone when the work is done, with at most one update a second."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd files
+        return thread_map(work, items, max_workers=os.cpu_count(), desc=what, unit="image", disable=not progress,
+                          leave=False, file=sys.stdout, mininterval=1.0)  # fmt: skip

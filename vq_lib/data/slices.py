@@ -1,7 +1,6 @@
 """Slices: grey images of people, with what is known about each of them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,6 +42,12 @@ class Slices:
             if len(getattr(self, name)) != len(self.images):
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries for {len(self.images)} images")
 
+    @classmethod
+    def of(cls, table: pd.DataFrame, images: np.ndarray, **more) -> "Slices":
+        """Slices from their table."""
+        columns = (table[name].to_numpy(dtype=np.int64 if name == "position" else str) for name in COLUMNS)
+        return cls(images, *columns, **more)
+
     def __len__(self):
         return len(self.images)
 
@@ -74,46 +79,31 @@ class Slices:
 
     def conditions(self, wanted) -> tuple[tuple[str, ...], int, np.ndarray]:
         """What a prior may know of each slice; see `conditions`."""
-        return conditions(wanted, self.label, self.position, self.where("train"))
+        return conditions(wanted, self.table)
 
 
-def conditions(wanted, label: np.ndarray, position: np.ndarray, train: np.ndarray):
-    """Labels and positions as numbers, for a prior.
-
-    Args:
-        wanted: the recipe's `prior.condition`: any of "label" and "position".
-        label, position: (N,), as in `Slices`.
-        train: indices of the training slices; what occurs only elsewhere is unknown to a prior.
-
-    Returns:
-        Names of the labels, number of positions, and int32 (N, 2): label, position, -1 for unknown.
-
-    Raises:
-        UserError: the training slices have no labels, or no positions.
+def conditions(wanted, table: pd.DataFrame) -> tuple[tuple[str, ...], int, np.ndarray]:
+    """Labels and positions as numbers, for a prior that is told what `prior.condition` (`wanted`) says: names of the
+    labels, number of positions, and int32 (N, 2): label, position, -1 where the training slices (of split "train" or
+    "") do not show it. `UserError` where they show none at all.
     """
+    train, condition = table[table["split"].isin(["", "train"])], np.full((len(table), 2), -1, np.int32)
     labels: tuple[str, ...] = ()
-    count, condition = 0, np.full((len(label), 2), -1, np.int32)
+    count = 0
     if "label" in wanted:
-        labels = tuple(sorted(set(label[train].tolist()) - {""}))
+        labels = tuple(sorted(set(train["label"]) - {""}))
         if not labels:
             raise UserError("prior.condition names 'label', but the slices have no labels: leave it out, or give a "
                             "subjects.csv that has some.")  # fmt: skip
-        condition[:, 0] = pd.Index(labels).get_indexer(label)
+        condition[:, 0] = pd.Index(labels).get_indexer(table["label"])
     if "position" in wanted:
-        count = int(position[train].max(initial=-1)) + 1
+        count = int(train["position"].max()) + 1 if len(train) else 0
         if not count:
             raise UserError("prior.condition names 'position', but the slices' positions are not known: leave it out.")
-        condition[:, 1] = np.where(position < count, position, -1)
+        condition[:, 1] = table["position"].where(table["position"] < count, -1)
     return labels, count, condition
 
 
-def write_table(slices: Slices, path: Path) -> None:
-    """Write the table (not the images) as UTF-8 CSV."""
-    slices.table.to_csv(path, index=False, lineterminator="\r\n", encoding="utf-8")
-
-
-def read_table(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a table written by `write_table`, as a dict of arrays."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    columns = {name: table[name].to_numpy(dtype=str) for name in COLUMNS}
-    return {**columns, "position": columns["position"].astype(np.int64)}
+def table_of(rows) -> pd.DataFrame:
+    """The table that `folders.Row`s make."""
+    return pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS)

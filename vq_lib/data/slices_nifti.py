@@ -23,4 +23,4 @@ def is_slice(file: File) -> bool:
 def listing(files: list[File], data: Data) -> Listing:
     """A row for each such file, by name."""
     flat = [file for file in files if file.name.lower().endswith(VOLUMES) and is_slice(file)]
-    return rows(sorted(flat, key=lambda file: natural(file.name)), data.person)
+    return rows(sorted(flat, key=natural), data.person)

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from vq_lib.data.slices import SPLITS
 from vq_lib.errors import UserError
@@ -14,7 +16,8 @@ FOLDS = 5  # of the demonstration
 def assign(
     person: np.ndarray, label: np.ndarray, split: np.ndarray, shares: dict[str, float], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The split of each slice: as the folders say, and where there is no folder for one, cut from the training people.
+    """The split of each slice, (N,) str: as the folders say, and where there is no folder for one, cut from the people
+    to train on; and `{split: number of people}` of those that were cut. `UserError` where nothing is left to train on.
 
     The cut is by person, seeded, and stratified: people of each label in random order are numbered by quantile, and the
     lowest quantiles over all labels are taken, so that each label gives its share.
@@ -22,13 +25,6 @@ def assign(
     Args:
         person, label, split: (N,) str; `split` is one of `SPLITS`, or "" where no folder says.
         shares: `{"test": share, "validation": share}` of the training people, for splits that no folder gives.
-        seed: decides the cut.
-
-    Returns:
-        (N,) str, and `{split: number of people}` of the splits that were cut.
-
-    Raises:
-        UserError: nothing is left to train on.
     """
     missing = [name for name in ("test", "validation") if name not in split]
     split = np.where(split == "", "train", split).astype("U10")
@@ -39,8 +35,7 @@ def assign(
     if not missing:
         return split, {}
     rng, quantile = np.random.default_rng(seed), np.zeros(len(pool))
-    names, first = np.unique(person, return_index=True)
-    labels = label[first[np.searchsorted(names, pool)]]
+    labels = pd.Series(label, person)[lambda some: ~some.index.duplicated()][pool].to_numpy(str)
     for name in np.unique(labels):
         alike = np.flatnonzero(labels == name)
         quantile[rng.permutation(alike)] = (np.arange(len(alike)) + 0.5) / len(alike)
@@ -48,9 +43,8 @@ def assign(
     counts = {name: min(max(1, round(shares[name] * len(pool))), len(pool) - len(missing)) for name in missing}
     if sum(counts.values()) >= len(pool):
         raise UserError(f"data.test and data.validation leave none of the {len(pool)} people to train on.")
-    for (name, count), end in zip(counts.items(), np.cumsum(list(counts.values())), strict=True):
-        split[np.isin(person, queue[end - count : end]) & (split == "train")] = name
-    return split, counts
+    cut = pd.Series(np.repeat(list(counts), list(counts.values())), queue[: sum(counts.values())])
+    return np.where(split == "train", pd.Series(person).map(cut).fillna("train"), split).astype("U10"), counts
 
 
 def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
@@ -62,20 +56,16 @@ def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
 
 def groups(count: int, pairs: np.ndarray) -> np.ndarray:
     """The smallest member of each item's connected component: (count,) int, for pairs (n, 2) of items."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     graph = csr_array((np.ones(len(pairs), bool), pairs.T), shape=(count, count))
-    _, component = connected_components(graph, directed=False)
-    _, first = np.unique(component, return_index=True)
-    return first[component]
+    component = connected_components(graph, directed=False)[1]
+    return np.unique(component, return_index=True)[1][component]
 
 
 def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, Any]]:
     """What the nearest neighbour knows under a split by slice and under one by person.
 
     Each slice in turn is looked up among the slices of the other of `FOLDS` folds, by correlation of thumbnails. Once
-    the folds are drawn by slice, once by person; all else is the same.
+    the folds are drawn by slice, once by person; all else is the same. `most`: slices, of people drawn at random.
 
     Returns:
         `{"slice" | "person": {"same_label", "same_person", "correlation"}}`, means over slices; `same_label` counts
@@ -87,27 +77,21 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, A
     order = rng.permutation(len(names))
     taken = np.cumsum(np.bincount(person)[order]) <= most
     rows = np.flatnonzero(np.isin(person, order[taken | (np.arange(len(order)) < 2)]))
-    person, label, vectors = person[rows], slices.label[rows], unit(slices.thumbnails[rows][:, ::2, ::2])
-    labelled, (kinds, counts) = label != "", np.unique(label[label != ""], return_counts=True)
+    person, label = person[rows], slices.label[rows]
+    vectors = slices.thumbnails[rows][:, ::2, ::2].reshape(len(rows), -1).astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)  # a product is a correlation
+    kinds = pd.Series(label[label != ""]).value_counts(normalize=True).sort_index()
     folds = {"slice": rng.permutation(len(rows)) % FOLDS, "person": rng.permutation(len(names))[person] % FOLDS}
     scores: dict[str, dict[str, Any]] = {}
     for name, fold in folds.items():
         nearest, best = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
-        for start in range(0, len(rows), 512):
-            part = slice(start, start + 512)
+        for part in np.array_split(np.arange(len(rows)), len(rows) // 512 + 1):
             alike = np.where(fold[part, None] == fold, -2, vectors[part] @ vectors.T)
             nearest[part], best[part] = alike.argmax(axis=1), alike.max(axis=1)
-        same = float((label == label[nearest])[labelled].mean()) if len(kinds) > 1 else None
+        same = float((label == label[nearest])[label != ""].mean()) if len(kinds) > 1 else None
         scores[name] = {"same_label": same, "same_person": float((person == person[nearest]).mean()),
                         "correlation": float(best.mean())}  # fmt: skip
     if len(kinds) > 1:
-        scores["constant"] = {"label": str(kinds[counts.argmax()]), "same_label": float(counts.max() / counts.sum())}
+        scores["constant"] = {"label": kinds.idxmax(), "same_label": float(kinds.max())}
     return scores
-
-
-def unit(images: np.ndarray) -> np.ndarray:
-    """Images as vectors of mean 0 and length 1, so that a dot product is their correlation; constant ones are zero."""
-    vectors = images.reshape(len(images), -1).astype(np.float32)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)

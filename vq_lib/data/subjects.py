@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from vq_lib.data import persons
-from vq_lib.data.folders import Listing, Row
+from vq_lib.data.folders import Listing
 from vq_lib.errors import UserError
 
 TABLES = ("subjects.csv", "participants.tsv", "oasis_cross-sectional.csv", "oasis_longitudinal.csv")
@@ -26,22 +26,17 @@ SEX = ["sex", "gender", "mf"]
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The rows of the table as text, "" where empty, under plain column names (lower case, letters and digits).
-
-    Raises:
-        UserError: it is no readable table, or has no column that names anybody.
-    """
+    """The rows of the table as text, "" where empty, under plain column names (lower case, letters and digits);
+    `UserError` where it is no readable table, or has no column that names anybody."""
     excel = path.suffix.lower() in (".xlsx", ".xls", ".ods")
     try:
         if excel:
             table = pd.read_excel(path, dtype=str, keep_default_na=False)
         else:
-            text = _text(path.read_bytes())
+            text = _text(path.read_bytes()) or "empty"
             separator = max(",;\t", key=text.partition("\n")[0].count)
             table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    except pd.errors.EmptyDataError:
-        table = pd.DataFrame()
-    except (OSError, ValueError, ImportError, KeyError, zipfile.BadZipFile, pd.errors.ParserError) as error:
+    except (OSError, ValueError, ImportError, KeyError, zipfile.BadZipFile) as error:
         why = "save it as CSV" if excel else str(error).strip().rstrip(".")
         raise UserError(f"The table of people {path} cannot be read: {why}.") from None
     names = [str(name) for name in table.columns]
@@ -49,7 +44,7 @@ def read(path: Path) -> pd.DataFrame:
     table = table.loc[:, ~table.columns.duplicated()].fillna("").apply(lambda column: column.str.strip())
     if table.columns.intersection(IDS).empty:
         raise UserError(f"The table of people {path} has no column that names people, such as case, id or subject; "
-                        f"it has {', '.join(names) or 'none'}.")  # fmt: skip
+                        f"it has {', '.join(names)}.")  # fmt: skip
     return table
 
 
@@ -85,33 +80,30 @@ def label(row: pd.Series | dict, path: Path) -> str:
 
 
 def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str]], list[str], list[str]]:
-    """The listing with the table's labels and people, `{person: {"age", "sex"}}`, and who has no counterpart.
+    """The listing with the table's labels and people, `{person: {"age", "sex"}}`, names of people without a row, and
+    rows without slices.
 
     A label that a folder gave stays. People keep the names that they have on disk; only where names tell no more than
     scans, or nothing, the table's take their place.
-
-    Returns:
-        listing, people, names of people without a row, rows without slices.
     """
     table = read(path)
-    ids = [name for name in IDS if name in table]
-    who = _first(table, PERSON)
+    ids, who = table[[name for name in IDS if name in table]], _first(table, PERSON)
     for name in ids:  # OASIS-1's own table has no column of people, but ids that tell them
         named = persons.people(table[name].tolist())
         who = who.where(who != "", named.names if named.identity == "person" else "")
-    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.file.name) for row in listing.rows])
-    entries, matched = table.to_dict("records"), _match(table[ids], keys).tolist()
-    rows: list[Row] = list(listing.rows)
+    entries, sex = table.to_dict("records"), _first(table, SEX).str[:1].str.upper()
+    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.source) for row in listing.rows])
+    matched, rows = _match(ids, keys).tolist(), list(listing.rows)
     people: dict[str, dict[str, str]] = {}
     for number, entry in enumerate(matched):
         if entry >= 0:
-            row, about = rows[number], entries[entry]
+            row = rows[number]
             person = row.person if listing.identity == "person" else who[entry] or row.person
-            rows[number] = row._replace(person=person, label=row.label or label(about, path))
-            known = {"age": about.get("age", ""), "sex": next((about[n][:1].upper() for n in SEX if about.get(n)), "")}
+            rows[number] = row._replace(person=person, label=row.label or label(entries[entry], path))
+            known = {"age": entries[entry].get("age"), "sex": sex[entry]}
             people.setdefault(person, {name: value for name, value in known.items() if value})
-    without = {row.person or row.file.name for row, entry in zip(listing.rows, matched, strict=True) if entry < 0}
-    spare = _first(table[~table.index.isin(matched)], ids)
+    without = {row.person or row.source for row, entry in zip(listing.rows, matched, strict=True) if entry < 0}
+    spare = _first(table[~table.index.isin(matched)], ids.columns)
     grouped = listing.identity == "person" or bool((who != "").all()) and not without
     listing = Listing(rows, "person" if grouped else listing.identity)
     return listing, people, sorted(without), spare[spare != ""].tolist()
@@ -127,21 +119,17 @@ def _match(ids, keys):
     """The row of the table that each slice belongs to, -1 where none: by equal names, else by `canonical` ones of which
     there is one only (`sub-1` and `sub-01` are two), else by those without the scan's `_MR1`.
     """
-    row = pd.Series(-1, index=keys.index)
-    for form in (str.lower, canonical, lambda name: re.sub(r"_mr\d$", "", canonical(name))):
-        names = [_forms(keys[key], form) for key in keys]
-        for column in ids:
-            rows = _forms(ids[column], form)
-            rows = pd.Series(rows.index, index=rows)[lambda some: ~some.index.duplicated() & (some.index != "")]
-            for name in names:
-                row = row.where(row >= 0, name.map(rows).fillna(-1).astype(int))
-    return row
+    row = pd.Series(float("nan"), keys.index)
+    for form in (str, canonical, lambda name: re.sub(r"_mr\d$", "", canonical(name))):
+        known = pd.concat([_forms(ids[column], form) for column in ids])
+        known = pd.Series(known.index, known)[lambda some: ~some.index.duplicated() & (some.index != "")]
+        for key in keys:
+            row = row.fillna(_forms(keys[key], form).map(known))
+    return row.fillna(-1).astype(int)
 
 
 def _forms(names, form):
     """Names in one form, "" where several that differ would have the same `canonical` one."""
-    plain = names.str.strip().str.lower()
-    if form is str.lower:
-        return plain
-    several = plain.groupby(plain.map(canonical)).transform("nunique") > 1
-    return plain.map(form).mask(several, "")
+    names = names.str.strip().str.lower()
+    several = names.groupby(names.map(canonical)).transform("nunique") > 1
+    return names.map(form).mask(several & (form is not str), "")

@@ -16,5 +16,5 @@ def listing(files: list[File], data: Data) -> Listing:
     """`data.slices` rows for each volume among `files`."""
     volumes = [file for file in files if file.name.lower().endswith(VOLUMES) and not is_slice(file)]
     volumes = [file for file in volumes if STRIPPED in file.name] or volumes
-    scans = rows(sorted(volumes, key=lambda file: natural(file.name)), data.person, volumes=True)
+    scans = rows(sorted(volumes, key=natural), data.person, volumes=True)
     return Listing([row._replace(position=k) for row in scans.rows for k in range(data.slices)], scans.identity)

@@ -5,6 +5,7 @@ that `latest` is no test and `masked` no mask.
 """
 
 import functools
+import os
 import re
 from collections.abc import Sequence
 
@@ -47,16 +48,11 @@ def split(folder: str) -> str:
     return named[0] if len(named) == 1 else ""
 
 
-@functools.lru_cache(maxsize=4096)
-def of_masks(folder: str) -> bool:
-    """Whether a path of folders says that label maps lie below it."""
-    return any(MASK_FOLDER.search(words(part)) for part in folder.split("/"))
-
-
 def is_mask(name: str) -> bool:
     """Whether a path says that the file is a label map: `seg35.nii`, `aseg.mgz`, `labelsTr/1.nii`, `x_dseg.nii.gz`."""
-    folder, _, file = name.rpartition("/")
-    return bool(MASK_FILE.search(words(re.sub(r"(\.nii)?\.\w+$", "", file)))) or of_masks(folder)
+    *folders, file = name.split("/")
+    stem = words(re.sub(r"(\.nii)?\.\w+$", "", file))
+    return bool(MASK_FILE.search(stem)) or any(MASK_FOLDER.search(words(part)) for part in folders)
 
 
 def is_altered(name: str) -> bool:
@@ -70,23 +66,15 @@ def position(name: str) -> int:
     return int(match[1] or match[2]) if match else -1
 
 
-def shared(folders: Sequence[Sequence[str]]) -> int:
+def shared(folders: Sequence[list[str]]) -> int:
     """How many leading folders all paths have in common."""
-    count = 0
-    for level in zip(*folders, strict=False):
-        if len(set(level)) > 1:
-            break
-        count += 1
-    return count
+    return len(os.path.commonprefix(folders))
 
 
 def splits(names: Sequence[str]) -> list[str]:
-    """The split of each path by its folders; where these say none, by the files' first words, if all have one.
-
-    A folder that all paths share tells nothing apart, and counts only where no other one names a split.
-
-    Returns:
-        For each "train", "validation", "test", "" (nothing says), or two of them joined by " and " (folders disagree).
+    """The split of each path by its folders; where these say none, by the files' first words, if all have one: "train",
+    "validation", "test", "" (nothing says), or two of them joined by " and " (folders disagree). A folder that all
+    paths share tells nothing apart, and counts only where no other one names a split.
     """
     folders = [name.split("/")[:-1] for name in names]
     common = shared(folders)

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.util import montage
 
 from vq_lib import files
-from vq_lib.data import folders, persons, reading
+from vq_lib.data import folders, persons, reading, words
 from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
 from vq_lib.recipe import Data
@@ -90,7 +90,7 @@ def _found(places):
         kinds = folders.IMAGES + folders.VOLUMES
         every = [file for file in folders.walk(place)[0] if file.name.lower().endswith(kinds)]
         own = [file for file in every if not file.name.endswith(RECONSTRUCTION)]
-        kept = [Path(file.path) for file in own if not folders.is_mask(file)]
+        kept = [Path(file.path) for file in own if not words.is_mask(file.name)]
         if not kept:
             but = " but masks" if own else " but reconstructions" if every else ""
             raise UserError(f"{place} holds no images{but} ({', '.join(kinds)}).")
@@ -112,7 +112,7 @@ def _quality(args, paths, names):
     model, _, data = _models(args)
     images, of = _read(args, paths, model, data)
     codes, size = model.encode(images), model.quantizer.num_embeddings
-    outputs, people = model.decode(codes), persons.of(names)
+    outputs, people = model.decode(codes), persons.people(names).names
     scores = image_scores.scores(images, outputs)
     summary = {
         **image_scores.summary(scores, np.array(people)[of] if all(people) else np.arange(len(images))),
