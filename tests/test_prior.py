@@ -254,8 +254,7 @@ def test_dropout_works_in_training_alone(kind):
     calm = array(model(codes))
     np.testing.assert_array_equal(calm, array(model(codes, training=False)))
     assert np.abs(array(model(codes, training=True)) - calm).max() > 1e-3
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.0), loss, jit_compile=False)  # compiling takes longer than the two steps
+    model.compile(keras.optimizers.SGD(0.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert abs(model.train_on_batch(codes, codes) - model.test_on_batch(codes, codes)) > 1e-3
 
 
@@ -393,8 +392,7 @@ def test_adam_moves_every_weight_by_its_learning_rate_at_most(name):
     prior = prior_from(settings, (8, 8), 6)
     codes = np.zeros((16, 8, 8), np.int32)
     codes[:, ::3, ::3] = np.random.default_rng(0).integers(0, 6, (16, 3, 3))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    prior.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)  # compiling takes longer than the step
+    prior.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     before = prior.get_weights()
     prior.train_on_batch(codes, codes)
     for old, new in zip(before, prior.get_weights(), strict=True):
