@@ -42,9 +42,10 @@ test: .venv/.tested
 # of them. JAX and PyTorch live in an environment of their own, which has no TensorFlow. The tests left out know no
 # backend, or are those of TFP. What 'make test' has just run on TensorFlow need not be run again: ON="jax torch".
 ELSEWHERE := anatomy architecture baselines bench bits codecs codes cohort comparison data display duplicates environment \
-	files grain hostile_inputs html images intervals layouts leaks likelihood masks memorisation metrics_schema names \
-	notebooks plots published published_models readme realism recipe reports slurm sweep
-LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) -k "(not test_build or report_is_whole) and not every_recipe"
+	files grain hostile hostile_inputs html images intervals layouts leaks likelihood masks memorisation metrics_schema \
+	names notebooks plots published published_models readme realism recipe reports slurm sweep
+LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) \
+	-k "(not test_build or report_is_whole) and not every_recipe and not one_model_on_all"
 
 test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python
 test-backends: .venv/.tested .venv-backends/.whole
@@ -78,14 +79,16 @@ comma := ,
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
 	@touch $@
 
-# Everything that pyproject.toml asks for but TensorFlow. Its pinned PyTorch is the CPU build where pip's index has that
-# one, and else the larger one for CUDA, which computes on a CPU as well.
+# Everything that pyproject.toml asks for but TensorFlow, JupyterLab, and what checks code or drives a browser. Its
+# PyTorch is the CPU build where pip's index has the pinned one, and else the larger one for CUDA, which computes on a
+# CPU as well.
 .venv-backends/.whole: pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv --clear .venv-backends
 	@echo "Installing JAX and PyTorch into .venv-backends (minutes, once) ..."
 	@$(BACKENDS)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	more = p["optional-dependencies"]; wanted = [*p["dependencies"], *more["dev"], *more["jax"], *more["torch"]]; \
-	print(*(w for w in wanted if not w.startswith(("tensorflow", "tf-keras"))), sep="\n")' > .venv-backends/wanted.txt
+	without = ("jupyter", "mypy", "playwright", "ruff", "tensorflow", "tf-keras"); \
+	print(*(w for w in wanted if not w.startswith(without)), sep="\n")' > .venv-backends/wanted.txt
 	@$(BACKENDS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r .venv-backends/wanted.txt
 	@$(BACKENDS)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@

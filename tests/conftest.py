@@ -1,11 +1,18 @@
-"""What several test files share: the command line in a process of its own, and one tiny report built with it."""
+"""What several test files share: the command line, a tiny report built with it, and what hostile files are made of."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import filelock
 import pytest
+
+from vq_lib import cli
+from vq_lib.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 unlinked = pytest.mark.skipif(sys.platform == "win32", reason="on Windows only administrators make symbolic links")
@@ -27,8 +34,8 @@ evaluation: {samples: 4}
 
 
 def vq_lib(*arguments, **options):
-    """Run `vq-lib` as a user does; what it printed and its exit status."""
-    options = {"capture_output": True, "text": True, "encoding": "utf-8", "timeout": 500, **options}
+    """Run `vq-lib` as a user does, in a process of its own; what it printed and its exit status."""
+    options = {"capture_output": True, "text": True, "encoding": "utf-8", "timeout": 3600, **options}
     return subprocess.run([sys.executable, "-m", "vq_lib", *map(str, arguments)], check=False, **options)
 
 
@@ -48,15 +55,135 @@ def published():
         pytest.skip("only git can say which reports are as they came")
 
 
+@pytest.fixture
+def command(monkeypatch):
+    """`vq_lib` without a process of its own, which would load Keras anew: a function of the same arguments."""
+    monkeypatch.setattr(cli, "_prepare", lambda: None)  # signals and places of the tests' own process stay
+
+    def run(*arguments):
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            try:
+                status = cli.main([str(argument) for argument in arguments])
+            except SystemExit as stopped:
+                status = stopped.code
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    return run
+
+
+def once(factory, name, make):
+    """A folder that `make` fills once a run: the first of pytest-xdist's processes does, the others wait for it."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, outcome = base / name, base / f"{name}.txt"
+    with filelock.FileLock(base / f"{name}.lock"):
+        if not outcome.exists():
+            folder.mkdir()
+            try:
+                make(folder)
+            except BaseException as error:
+                outcome.write_text(f"as in the process that made it: {error}", encoding="utf-8")
+                raise
+            outcome.touch()
+    failure = outcome.read_text(encoding="utf-8")
+    assert not failure, failure
+    return folder
+
+
+def _stamps(folder):
+    """When the files of a folder were written, by name; locks are taken by whoever looks."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """The folder of a report built from the recipe `TINY`; its name is one that a careless pipeline breaks on."""
-    folder = tmp_path_factory.mktemp("reports") / "tiny 'ré port' $x"
+    """The folder of a report built from the recipe `TINY`; its name is one that a careless pipeline breaks on.
+
+    All tests of all processes have the same one: who writes into it takes a copy.
+    """
+    name = "tiny 'ré port' $x"
+
+    def make(base):
+        (base / name).mkdir()
+        (base / name / "recipe.yaml").write_text(TINY, encoding="utf-8")
+        done = vq_lib("report", base / name)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    folder = once(tmp_path_factory, "reports", make) / name
+    before = _stamps(folder)
+    yield folder
+    assert _stamps(folder) == before, "a test has written into the report that all of them share"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A report of the same recipe whose VQ-VAE and priors were trained without its notebooks; shared as `tiny` is."""
+
+    def make(folder):
+        from stages import train_priors, train_vqvae
+
+        from vq_lib import data
+        from vq_lib.study import Study
+
+        (folder / "recipe.yaml").write_text(TINY, encoding="utf-8")
+        study = Study(folder)
+        slices = data.load(study)
+        train_vqvae(study, slices)
+        train_priors(study, slices)
+
+    return once(tmp_path_factory, "trained", make)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A report's folder, beside a bystander. Afterwards neither has what the hostile files try to write."""
+    folder, bystander = tmp_path / "report", tmp_path / "bystander"
     folder.mkdir()
+    bystander.mkdir()
+    (bystander / "precious.txt").write_text("untouched")
     (folder / "recipe.yaml").write_text(TINY, encoding="utf-8")
-    done = vq_lib("report", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    yield folder
+    assert [path.name for path in tmp_path.iterdir() if path not in (folder, bystander)] == []
+    assert [path.read_text() for path in bystander.iterdir()] == ["untouched"]
+    assert not (folder / "owned").exists()
+
+
+class Payload:
+    """Unpickled, it writes the file `owned`."""
+
+    def __init__(self, folder):
+        self.path = str(folder / "owned")
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def refuses(call, *arguments):
+    """The one sentence with which `call` refuses a file."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and len(sentence) < 700 and sentence.rstrip().endswith((".", "?")), sentence
+    return sentence
+
+
+def pack(members):
+    """A zip file of these members, as bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+# The longest files first, so that no process is left alone with one of them at the end. The first process builds the
+# tiny report; what the second one begins with does not wait for it.
+FIRST = "build published_models sweep resume prior sampling commands published".split()
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 def pytest_configure():

@@ -130,12 +130,28 @@ def test_file_round_trip(tmp_path):
     np.testing.assert_array_equal(again.decode(model.encode(x)), model.decode(model.encode(x)))
 
 
+# Encoder and decoder parameters of the published systems; those of OASIS-256 were published, layer by layer, and the
+# others follow from their layers: Σ (kernel² · channels in + 1) · channels out.
+PUBLISHED = {
+    "oasis-128-generative": (1_280 + 295_168 + 4_112, 37_120 + 295_040 + 1_153),
+    "oasisvq": (320 + 9_248 + 18_496 + 36_928 + 73_856 + 2_064, 18_560 + 73_792 + 36_928 + 18_464 + 9_248 + 289),
+    "oasis-256": (96_542, 127_233),
+    "image-folder": (
+        3_136 + 131_200 + 147_584 + 2 * (36_896 + 4_224) + 8_256,
+        73_856 + 2 * (36_896 + 4_224) + 131_136 + 3_075,
+    ),
+    "adni": (896 + 18_496 + 36_928 + 8_320, 73_792 + 36_928 + 18_464 + 867),
+}
+
+
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("reports/*/recipe.yaml")), ids=lambda path: path.parent.name)
 def test_every_recipe_builds_its_models(path):
     found = recipe.load(path)
     shape = (found.data.size, found.data.size, found.data.channels)
     model = vqvae_from(found.vqvae, shape, variance=0.05)
     assert model.grid == (found.data.size // found.vqvae.factor,) * 2
+    if path.parent.name in PUBLISHED:
+        assert tuple(model.parameter_counts.values()) == PUBLISHED[path.parent.name]
     assert model.quantizer.num_embeddings == found.vqvae.codes
     assert model.quantizer.get_config() | {"name": ""} == quantizer_from(found.vqvae).get_config() | {"name": ""}
     for settings in found.prior.models().values() if found.prior else ():

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import vq_lib
 from PIL import Image
 
 from vq_lib import data as datasets
@@ -52,7 +51,7 @@ def test_slices_keep_their_colour(study):
     assert "colour read as grey" not in summary
 
 
-def test_colour_through_model_scores_prior_and_command(study, tmp_path):
+def test_colour_through_model_scores_prior_and_command(study, tmp_path, command):
     slices, recipe = datasets.load(study), study.recipe
     train, test = slices.where("train"), slices.where("test")
     keras.utils.set_random_seed(0)
@@ -68,8 +67,8 @@ def test_colour_through_model_scores_prior_and_command(study, tmp_path):
     prior = prior_from(recipe.prior.models()["pixelcnn"], model.grid, model.quantizer.num_embeddings)
     assert prior(codes[:2]).shape == (2, 8, 8, 16)
     model.save(tmp_path / "model.keras")
-    done = vq_lib("score", "--model", tmp_path / "model.keras", study.data_folder / "test",
-                  "--json", tmp_path / "scores.json")  # fmt: skip
+    done = command("score", "--model", tmp_path / "model.keras", study.data_folder / "test",
+                   "--json", tmp_path / "scores.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "scores.json").read_text())
     assert abs(told["ssim"]["mean"] - found["ssim"].mean()) < 1e-5

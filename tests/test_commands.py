@@ -42,9 +42,9 @@ def test_score_repeats_the_reports_figures(tiny, folder, tmp_path):
         assert found[name] == pytest.approx(published[name])
 
 
-def test_reconstruct_writes_what_the_model_gives(tiny, folder, tmp_path):
+def test_reconstruct_writes_what_the_model_gives(tiny, folder, tmp_path, command):
     paths = sorted(folder.glob("*.png"))[:2]
-    done = vq_lib("reconstruct", "--model", tiny / "models" / "vqvae.keras", *paths, "--out", tmp_path / "out")
+    done = command("reconstruct", "--model", tiny / "models" / "vqvae.keras", *paths, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     model = keras.saving.load_model(tiny / "models" / "vqvae.keras", compile=False)
     assert isinstance(model, vqvae.VQVAE)
@@ -59,16 +59,16 @@ def test_reconstruct_writes_what_the_model_gives(tiny, folder, tmp_path):
         assert f"{score:.4f}"[:-1] in done.stdout
 
 
-def test_reconstruct_takes_a_folder_and_not_what_it_wrote_there(tiny, folder, tmp_path):
+def test_reconstruct_takes_a_folder_and_not_what_it_wrote_there(tiny, folder, tmp_path, command):
     place = shutil.copytree(folder, tmp_path / "images")
     count = len(list(place.glob("*.png")))
     for _ in range(2):
-        done = vq_lib("reconstruct", "--report", tiny, place, "--out", place, "--json", tmp_path / "scores.json")
+        done = command("reconstruct", "--report", tiny, place, "--out", place, "--json", tmp_path / "scores.json")
         assert done.returncode == 0 and f"{count} reconstructions written" in done.stdout, done.stderr
     assert len(list(place.iterdir())) == 2 * count
     for path in place.glob("*_?.png"):
         path.unlink()
-    done = vq_lib("reconstruct", "--report", tiny, place, "--out", tmp_path)
+    done = command("reconstruct", "--report", tiny, place, "--out", tmp_path)
     assert done.returncode == 2 and "holds no images but reconstructions" in done.stderr
     scores, published = (json.loads(path.read_text()) for path in (tmp_path / "scores.json", tiny / "metrics.json"))
     assert scores["ssim"] == pytest.approx(published["vqvae"]["ssim"], abs=1e-6)  # the interval is over people
@@ -175,10 +175,11 @@ def test_16_bits_that_would_come_out_black_say_so(tiny, tmp_path, capsys):
     assert "1 images" in scored(tiny, capsys, tmp_path, "--white", 4095)
 
 
-def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path):
+def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path, command):
+    """The second one in a process of its own."""
     pictures = []
-    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
-        done = vq_lib("generate", "--report", tiny, "-n", 3, "--seed", seed, "--out", tmp_path / name)
+    for run, name, seed in ((command, "a.png", 1), (vq_lib, "b.png", 1), (command, "c.png", 2)):
+        done = run("generate", "--report", tiny, "-n", 3, "--seed", seed, "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr
         pictures.append(np.asarray(Image.open(tmp_path / name)))
     assert pictures[0].shape == (64, 64)  # 2 x 2 places of 32 pixels, the last one empty
@@ -186,7 +187,7 @@ def test_generate_is_a_grid_that_the_seed_decides(tiny, tmp_path):
     assert (pictures[0] != pictures[2]).any() and not pictures[0][32:, 32:].any()
 
 
-def test_mistakes_are_one_sentence(tiny, folder, tmp_path):
+def test_mistakes_are_one_sentence(tiny, folder, tmp_path, command):
     (tmp_path / "broken.keras").write_bytes(b"no model")
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.png").write_bytes(b"no image")
@@ -200,7 +201,7 @@ def test_mistakes_are_one_sentence(tiny, folder, tmp_path):
         "must end in one of": ("generate", "--report", tiny, "--out", tmp_path / "samples.gif"),
     }
     for sentence, arguments in cases.items():
-        done = vq_lib(*arguments)
+        done = command(*arguments)
         assert done.returncode == 2 and sentence in done.stderr, (arguments, done.stderr)
         assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
@@ -269,7 +270,7 @@ def test_what_cannot_be_drawn_is_named(tiny, folder, tmp_path):
         assert stopped.value.code == 2
 
 
-def test_models_are_known_by_their_settings_and_not_by_their_folders_name(tiny, folder, tmp_path):
+def test_models_are_known_by_their_settings_and_not_by_their_folders_name(tiny, folder, tmp_path, command):
     copy = tmp_path / "mine"
     shutil.copytree(tiny, copy, ignore=shutil.ignore_patterns("run"))
     recipe = (copy / "recipe.yaml").read_text(encoding="utf-8")
@@ -281,7 +282,7 @@ def test_models_are_known_by_their_settings_and_not_by_their_folders_name(tiny, 
     with pytest.raises(UserError, match="made with other settings than the recipe"):
         commands._trained(commands._as_built(copy), False)
     (copy / "metrics.json").unlink()
-    assert vq_lib("score", "--report", copy, folder).returncode == 0
+    assert command("score", "--report", copy, folder).returncode == 0
 
 
 def test_vqvae_and_prior_are_of_one_training(tiny, tmp_path):
@@ -335,10 +336,10 @@ def test_conditions_drawn_evenly_cover_all(tiny):
     np.testing.assert_array_equal(whole[:4], part)  # that of image i does not depend on how many are drawn
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, command):
     (tmp_path / "recipe.yaml").write_text(TINY, encoding="utf-8")
     (tmp_path / "run").write_text("a file where a folder should be", encoding="utf-8")
-    done = vq_lib("report", tmp_path)
+    done = command("report", tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.fullmatch(rf"vq-lib: {re.escape(str(tmp_path / 'run'))}.* cannot be read or written: .*\.\n", done.stderr)
 

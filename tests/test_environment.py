@@ -94,23 +94,34 @@ def test_an_old_keras_is_named(monkeypatch):
         environment.ready()
 
 
-def _in_python(code, **changes):
-    """What `code` prints in a fresh Python; a value of None takes a variable away."""
-    own = {key: value for key, value in {**os.environ, **changes}.items() if value is not None}
-    return subprocess.run(
-        [sys.executable, "-c", code], env=own, capture_output=True, text=True, timeout=300, check=True
-    )
-
-
-def test_what_another_tutorial_wrote_into_keras_json_changes_nothing(tmp_path):
-    (tmp_path / ".keras").mkdir()
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """A fresh Python that starts Keras where another tutorial has left its settings, and then writes to stderr."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".keras").mkdir()
     settings = {"floatx": "float16", "epsilon": 0.1, "backend": "nonesuch", "image_data_format": "channels_first"}
-    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
-    code = ("from vq_lib.environment import start_keras; keras = start_keras(); c = keras.config; print(c.floatx(), "
-            "c.epsilon(), c.image_data_format(), c.dtype_policy().name, c.backend())")  # fmt: skip
-    done = _in_python(code, HOME=str(tmp_path), KERAS_BACKEND=None, KERAS_HOME=None)
-    assert done.stdout.split()[:4] == ["float32", "1e-07", "channels_last", "float32"]
-    assert done.stdout.split()[4] in environment.BACKENDS
+    (home / ".keras" / "keras.json").write_text(json.dumps(settings))
+    code = ("import os; from vq_lib.environment import start_keras; keras = start_keras(); c = keras.config; "
+            "print(c.floatx(), c.epsilon(), c.image_data_format(), c.dtype_policy().name, c.backend(), "
+            "os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE']); "
+            "os.write(2, b'heard')")  # fmt: skip
+    unset = ("KERAS_BACKEND", "KERAS_HOME", "TF_CPP_MIN_LOG_LEVEL", "TF_FORCE_GPU_ALLOW_GROWTH")
+    own = {name: value for name, value in os.environ.items() if name not in unset}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True,
+                          env={**own, "HOME": str(home), "XLA_PYTHON_CLIENT_PREALLOCATE": "true"})  # fmt: skip
+
+
+def test_what_another_tutorial_wrote_into_keras_json_changes_nothing(started):
+    *settings, backend = started.stdout.split()[:5]
+    assert settings == ["float32", "1e-07", "channels_last", "float32"] and backend in environment.BACKENDS
+
+
+def test_keras_starts_in_silence_and_what_is_said_later_is_heard(started):
+    assert started.stderr == "heard"
+
+
+def test_a_gpu_is_shared_among_open_notebooks_unless_told_otherwise(started):
+    assert started.stdout.split()[5:] == ["true", "true"]
 
 
 def test_a_backend_that_is_asked_for_and_not_there_is_named(monkeypatch):
@@ -134,18 +145,6 @@ def test_places_that_cannot_be_written_are_led_elsewhere_and_no_others(tmp_path,
     assert environment.places(free) == {name: str(free / name.lower()) for name in environment.PLACES}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     assert set(environment.places(free)) == set(environment.PLACES) - {"XDG_CACHE_HOME"}
-
-
-def test_keras_starts_in_silence_and_what_is_said_later_is_heard():
-    code = "import os; from vq_lib.environment import start_keras; start_keras(); os.write(2, b'heard')"
-    assert _in_python(code, TF_CPP_MIN_LOG_LEVEL=None).stderr == "heard"
-
-
-def test_a_gpu_is_shared_among_open_notebooks_unless_told_otherwise():
-    code = ("import os; from vq_lib.environment import start_keras; start_keras(); "
-            "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])")  # fmt: skip
-    done = _in_python(code, XLA_PYTHON_CLIENT_PREALLOCATE="true", TF_FORCE_GPU_ALLOW_GROWTH=None)
-    assert done.stdout.split() == ["true", "true"]
 
 
 def test_what_is_needed_is_what_the_project_depends_on():

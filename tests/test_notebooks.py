@@ -63,6 +63,11 @@ def test_parameters_explain_themselves(path):
         assert parameter["inferred_type_name"] == "str" and len(parameter["help"]) > 10
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_heeded(path):
+    assert sum("study = Study(report, data, overrides)" in cell.source for cell in code_cells(path)) == 1
+
+
 @pytest.mark.parametrize("number, layer", [(1, "VQVAE("), (2, "MaskedConv2D(")])
 def test_training_stands_in_view(number, layer):
     text = [cell.source for cell in code_cells(NOTEBOOKS[number])]

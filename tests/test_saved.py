@@ -8,8 +8,8 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from conftest import Payload, pack, refuses
 
-from vq_lib.errors import UserError
 from vq_lib.layers.quantizer import EMAVectorQuantizer, VectorQuantizer
 from vq_lib.models import saved
 from vq_lib.models.pixelcnn import PixelCNN
@@ -25,45 +25,6 @@ def good(tmp_path_factory):
     VQVAE((8, 8, 1), [CONV], [{**CONV, "layer": "transpose"}], EMAVectorQuantizer(4, 2)).save(path)
     with zipfile.ZipFile(path) as file:
         return {name: file.read(name) for name in file.namelist()}, path.read_bytes()
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A report's folder, beside a bystander. Afterwards neither has what the hostile files try to write."""
-    folder, bystander = tmp_path / "report", tmp_path / "bystander"
-    folder.mkdir()
-    bystander.mkdir()
-    (bystander / "precious.txt").write_text("untouched")
-    yield folder
-    assert [path.name for path in tmp_path.iterdir() if path not in (folder, bystander)] == []
-    assert [path.read_text() for path in bystander.iterdir()] == ["untouched"]
-    assert not (folder / "owned").exists()
-
-
-class Payload:
-    """Unpickled, it writes the file `owned`."""
-
-    def __init__(self, folder):
-        self.path = str(folder / "owned")
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-def refuses(call, *arguments):
-    with pytest.raises(UserError) as caught:
-        call(*arguments)
-    sentence = str(caught.value)
-    assert "\n" not in sentence and len(sentence) < 700 and sentence.rstrip().endswith((".", "?")), sentence
-    return sentence
-
-
-def pack(members, names=None):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return buffer.getvalue()
 
 
 def hdf5(write):
