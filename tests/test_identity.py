@@ -1,6 +1,7 @@
 """What is the same for a key, and what is not."""
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -55,6 +56,24 @@ def test_libraries_are_known_by_name():
 @pytest.mark.parametrize("value", [3, "a", None, [1, (2, "b")], {"a": {"b": 1.5}}, True])
 def test_plain_values_are_themselves(value):
     assert describe(value) == (value if value != [1, (2, "b")] else [1, [2, "b"]])
+
+
+def test_a_library_is_known_by_pips_records_wherever_it_is_installed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "installed").mkdir()
+    for name in ("installed/of_pip", "of_mine"):
+        (tmp_path / f"{name}.py").write_text("def loss(x):\n    return x\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    (tmp_path / "installed" / "of_pip-1.0.dist-info").mkdir()
+    pip, mine = (importlib.import_module(name) for name in ("of_pip", "of_mine"))
+    assert describe(pip.loss) == "of_pip.loss" and describe(mine.loss)[0] == "loss"
+
+
+def test_objects_without_attributes_are_their_class():
+    class Bare:
+        __slots__ = ()
+
+    assert describe(Bare())[1:] == [{}, []]
 
 
 def test_arrays_count_by_content():

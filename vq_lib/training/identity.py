@@ -7,8 +7,8 @@ import inspect
 import json
 import re
 import sys
-import sysconfig
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ def _whole(value):
     try:
         settings = value.get_config()
     except (AttributeError, NotImplementedError):  # no object of Keras, or a model of one's own without configuration
-        settings = {key: part for key, part in vars(value).items() if isinstance(part, int | float | str)}
+        settings = {
+            key: part for key, part in getattr(value, "__dict__", {}).items() if isinstance(part, int | float | str)
+        }
     return [type(value), settings, list(getattr(value, "layers", ()))]  # layers may be of a notebook's classes
 
 
@@ -73,8 +75,10 @@ def _globals(code):
     return names.union(*(_globals(inner) for inner in code.co_consts if isinstance(inner, types.CodeType)))
 
 
+@functools.cache
 def _is_of_a_library(module):
-    if module == "__main__" or module not in sys.modules:
-        return False
-    file = getattr(sys.modules[module], "__file__", None) or sysconfig.get_paths()["stdlib"]
-    return module.split(".")[0] == "vq_lib" or "-packages" in file or file.startswith(sysconfig.get_paths()["stdlib"])
+    """Whether it came with Python or pip, which puts its records beside what it installs, in whatever folder."""
+    if str(module).partition(".")[0] in {"vq_lib", *sys.stdlib_module_names}:
+        return True
+    file = None if module == "__main__" else getattr(sys.modules.get(module), "__file__", None)
+    return bool(file) and any(next(parent.glob("*.dist-info"), None) for parent in Path(file).parents)
