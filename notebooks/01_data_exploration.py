@@ -100,9 +100,10 @@ table(overview, "people", "People, slices, and people of each class.", {"median_
 # $$\max_{T} \; \lvert \operatorname{corr}(d(a), \, d(T b)) \rvert \ge 0.975 ,$$
 #
 # $T$ the ways to mirror a slice and turn it by 90°, by 2°, and to centre and scale it. So copies are found that were
-# moved, cropped at the edge, mirrored, inverted, made lighter or darker, or saved as JPEG. **What is still missed:** a
-# gamma *together with* a shift, turns by other angles, such as 10°, and copies that lost a part of the head at the
-# border. No leak found is no proof that there is none; where a folder says who is who, the names are the better proof.
+# moved, cropped at the edge, mirrored, inverted, made a little lighter or darker (a gamma of 0.7 to 1.6), or saved as
+# JPEG. **What is still missed:** stronger gammas, a gamma *together with* a shift, turns by other angles, from 4° on,
+# and copies that lost a part of the head at the border. No leak found is no proof that there is none; where a folder
+# says who is who, the names are the better proof.
 
 # %%
 checks = pd.DataFrame(datasets.findings(study))

@@ -189,8 +189,8 @@ def test_what_a_block_leaves_out_is_at_its_default():
     ({"layer": "conv", "fliters": 4}, "fliters'. Did you mean 'filters'"),
     ({"layer": "conv"}, "filters' is missing"),
     ({"filters": 4}, "layer' is missing"),
-    ({"layer": "conv", "filters": 4, "repeat": 2}, "'repeat' has no effect on 'layer: conv'"),
-    ({"layer": "residual", "filters": 4, "kernel": 5}, "'kernel' has no effect on 'layer: residual'"),
+    ({"layer": "conv", "filters": 4, "repeat": 2}, "'repeat' has no effect with 'layer: conv'"),
+    ({"layer": "residual", "filters": 4, "kernel": 5}, "'kernel' has no effect with 'layer: residual'"),
     ("conv", "'conv': input should be a valid dictionary"),
 ])  # fmt: skip
 def test_a_wrong_block_is_told_in_a_sentence(wrong, sentence):

@@ -385,7 +385,7 @@ def test_help_shows_an_example_and_loads_nothing_heavy(command):
     )
     assert done.returncode == 0
     assert not re.search(r"\| +(keras|tensorflow|matplotlib|snakemake|papermill)$", done.stderr, re.M)
-    assert not command or f"example:  vq-lib {command[0]} " in done.stdout
+    assert not command or f"example: vq-lib {command[0]} " in done.stdout
 
 
 def test_an_installed_wheel_says_where_the_reports_are(tmp_path, monkeypatch):

@@ -27,14 +27,14 @@ def test_the_interval_of_a_mean_covers_it_with_few_people(people, shape):
 
 
 @pytest.mark.parametrize("people", [5, 10, 17])
-@pytest.mark.parametrize("apart", [0.3, 1.0])
-def test_the_interval_of_an_auc_covers_it_with_few_people(people, apart):
-    """Against 60 people of the other group; with five the rule is on the safe side."""
+@pytest.mark.parametrize(("apart", "others"), [(0.3, 60), (1.0, 60), (2.0, 150)])
+def test_the_interval_of_an_auc_covers_it_with_few_people(people, apart, others):
+    """Against many people of the other group; with five, and near 1, the rule is on the safe side."""
 
     def draw(rng, _):
-        return intervals.auc(rng.normal(0, 1, people), rng.normal(apart, 1, 60))
+        return intervals.auc(rng.normal(0, 1, people), rng.normal(apart, 1, others))
 
-    assert 0.93 <= hits(700, draw, norm.cdf(apart / np.sqrt(2))) <= (0.99 if people < 10 else 0.97)
+    assert 0.93 <= hits(700, draw, norm.cdf(apart / np.sqrt(2)))
 
 
 def test_a_person_weighs_as_much_as_they_have_slices_and_nan_is_no_slice():

@@ -230,7 +230,7 @@ class Recipe(Section):
     vqvae: VQVAE
     prior: Prior | None = None
     evaluation: Evaluation = Evaluation()  # type: ignore[call-arg]  # mypy reads Field's first argument as no default
-    appendix: bool = Field(True, description="notebook 05, a closer look")
+    appendix: bool = Field(True, description="notebook 05, a closer look, and its figures and warning of membership")
     devices: Positive = Field(1, description="devices that share each training batch (JAX)")
 
     def _rules(self):

@@ -114,7 +114,8 @@ def _sampler(prior, batch, *options):
 
 
 def sample(prior, count, seed=0, temperature=1.0, top_k=None, top_p=None, condition=None, given=None, batch=None):
-    """`count` grids of codes drawn from `prior`: NumPy int32, (count, h, w). Grid i depends on the seed and i alone.
+    """`count` grids of codes drawn from `prior`: NumPy int32, (count, h, w). Grid i depends on the seed and i alone,
+    but for near ties, which another number of grids may round otherwise.
 
     Args:
         prior, temperature, top_k, top_p: see `Sampler`.

@@ -63,7 +63,7 @@ def _trained(study, prior):
     if missing := [path for path in paths if not path.is_file()]:
         raise UserError(f"The report {study.name!r} has no trained {missing[0].stem} yet: run {build} first.")
     path = study.published / "metrics.json"
-    if path.exists() and not metrics.fits(study.recipe, metrics.read(path).provenance):
+    if path.exists() and not metrics.fits(study.recipe, metrics.read(path).provenance, ("data", *stages)):
         raise UserError(f"The models in {study.models} were made with other settings than the recipe beside them has "
                         f"now: {build} makes its own.")  # fmt: skip
     return paths
@@ -147,7 +147,9 @@ def score(args: Namespace) -> None:
     """Print SSIM, foreground SSIM and PSNR over a folder, with intervals over the people that its names tell apart."""
     outputs, _, people, summary = _quality(args, *_found([args.folder]))
     shown = pd.DataFrame({label: summary[key] for key, label in LABELS.items() if key in summary}, dtype=float).T
-    who = f"of {people} people, 95% interval over people" if people else "95% interval over images (people unknown)"
+    who = "95% interval over images (people unknown)"
+    if people:
+        who = f"of {people} people, 95% interval over people{', rough: fewer than ten' * (people < 10)}"
     print(f"{len(outputs)} images{'' if people else ','} {who}")
     print(shown.to_string(float_format=_digits, na_rep="–"))
     print(f"codes used {100 * summary['codebook_usage']:.1f}%, perplexity {summary['perplexity']:.1f}")

@@ -6,6 +6,7 @@ All scores are of test people unless named otherwise. A stage that a recipe leav
 import json
 import platform
 import subprocess
+from collections.abc import Collection
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,18 +31,24 @@ class Part(pydantic.BaseModel, extra="forbid", allow_inf_nan=False):
     """A part of `metrics.json`; what is no finite number is a mistake, and so is an unknown key unless `extra` says."""
 
 
-class Score(Part):  # a mean with its 95% interval over people; without the latter where there is one person
+class Score(Part):
+    """A mean with its 95% interval over people; without the latter where there is one person."""
+
     mean: float
     low: float | None = None
     high: float | None = None
 
 
-class Checks(Part, extra="allow"):  # of the data: also `{check: {"count", "examples"}}`
+class Checks(Part, extra="allow"):
+    """What was found in the data; also `{check: {"count", "examples"}}`."""
+
     layout: str | None = None
     warnings: list[str] = []
 
 
 class Data(Part):
+    """How many people and images each split has."""
+
     train: Count | None = None
     validation: Count | None = None
     test: Count
@@ -49,6 +56,8 @@ class Data(Part):
 
 
 class VQVAE(Part):
+    """What the codes and reconstructions of test people are worth."""
+
     ssim: Score
     ssim_foreground: Score
     psnr: Score
@@ -62,16 +71,21 @@ class VQVAE(Part):
     epochs: Epochs
 
 
-class Rival(Part, extra="allow"):  # a prediction without a model; or, where it has rates, an image codec
+class Rival(Part, extra="allow"):
+    """A prediction without a model; or, where it has rates, an image codec."""
+
     ssim: float
     ssim_foreground: float
     psnr: float | None = None
     bits_per_pixel: float | None = None
     bits_per_pixel_payload: float | None = None  # without the container
-    lead: dict[str, Score] = {}  # how far the model is ahead of it
+    lead: dict[str, Score] = {}  # how far the model is ahead of it, on the same `slices`
+    slices: int | None = None
 
 
 class Prior(Part, extra="allow"):
+    """The main prior; `models` has all."""
+
     name: str
     bits_per_code: dict[str, float]  # on each split
     models: dict[str, dict[str, float]] = {}
@@ -83,6 +97,8 @@ class Prior(Part, extra="allow"):
 
 
 class Samples(Part, extra="allow"):
+    """What the samples are like, beside people."""
+
     count: int
     seconds: float
     two_sample_auc: Score | None = None  # of samples with grain; against training people where there is a floor
@@ -98,6 +114,8 @@ class Samples(Part, extra="allow"):
 
 
 class Provenance(Part):
+    """What everything was made with."""
+
     versions: dict[str, str] = {}
     backend: str
     device: str
@@ -151,16 +169,21 @@ class Metrics(Part):
 
 
 def stage_keys(recipe: Recipe) -> dict[str, str | None]:
-    """What identifies each stage of a recipe, `{"data", "vqvae", "prior"}`: its title or evaluation change none."""
-    chosen = {stage: recipe.chosen(stage) for stage in ("data", "vqvae", "prior")}
+    """What identifies each stage of a recipe, `{"data", "vqvae", "prior"}`: its title or evaluation change none, nor do
+    the priors that are compared with the main one.
+    """
+    chosen = {stage: recipe.chosen(stage) for stage in ("data", "vqvae")}
+    main = recipe.prior.models()[recipe.prior.name] if recipe.prior else None
+    chosen["prior"] = main and main.model_dump(mode="json", exclude_defaults=True)
     return {stage: None if settings is None else digest(settings) for stage, settings in chosen.items()}
 
 
-def fits(recipe: Recipe, made: Provenance) -> bool:
-    """Whether models and figures with this provenance are those of `recipe`, whatever its title or evaluation."""
+def fits(recipe: Recipe, made: Provenance, stages: Collection[str] = ("data", "vqvae", "prior")) -> bool:
+    """Whether what these stages made with this provenance is of `recipe`, whatever its title or evaluation."""
     if made.keys is None:  # written before stages had keys
         return recipe.sha256 == made.recipe_sha256
-    return stage_keys(recipe) == made.keys
+    keys = stage_keys(recipe)
+    return all(keys[stage] == made.keys.get(stage) for stage in stages)
 
 
 def git(*arguments: str, folder: Path = REPOSITORY) -> tuple[int, str]:

@@ -71,7 +71,8 @@ def run(report: str | Path, data: str | Path = "") -> int:
 def _point(study, name, overrides):
     """The folder of one point, its recipe written; every recipe is checked before the first point is trained."""
     recipe = Study(study.folder, overrides=overrides).recipe
-    folder = study.run / "sweep" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:40]}-{recipe.sha256[:8]}"
+    key = digest([recipe.chosen("data"), recipe.chosen("vqvae")])[:8]  # a new title trains nothing anew
+    folder = study.run / "sweep" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:40]}-{key}"
     with whole_file(folder / "recipe.yaml") as temporary:
         text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
         temporary.write_text(text, encoding="utf-8")

@@ -27,7 +27,9 @@ QUALITIES = (1, 10, 25, 40, 60, 80, 95)  # of the curves; a rate is looked for b
 
 
 def available(names=tuple(SETTINGS)):
-    """Those of the codecs that can be written here: JPEG XL with the package pillow-jxl-plugin, the rest by Pillow."""
+    """Those of the codecs that can be written here: JPEG XL with the package pillow-jxl-plugin, which is
+    under the GPL and so comes with nobody unasked, the rest by Pillow.
+    """
     with contextlib.suppress(ImportError):
         importlib.import_module("pillow_jxl")
     Image.init()
@@ -63,13 +65,14 @@ def _payload(content, codec):
 class Codecs:
     """The codecs `names`, or all `available`, on evenly spaced ones of uint8 images, compressed once at each quality.
 
-    On 200 `slices` at most, and of AVIF, which is slow at its best, on 16 up to 128 pixels a side and 12 above.
+    On 200 `slices` at most, and with AVIF and JPEG XL, which are slow at their best, on 16 up to 128 pixels a side and
+    12 above.
     """
 
     def __init__(self, images, slices=None, names=None):
         self.images, self.pixels = images, images.shape[1] * images.shape[2]
         self.names, slow = available() if names is None else names, int(np.clip(2**18 // self.pixels, 12, 16))
-        self.rows = {name: spread(np.arange(len(images)), slices or (slow if name == "avif" else 200))
+        self.rows = {name: spread(np.arange(len(images)), slices or (slow if name in ("avif", "jxl") else 200))
                      for name in self.names}  # fmt: skip
         self.at = functools.cache(self._at)
 

@@ -13,6 +13,7 @@ from vq_lib.scores.intervals import ratio
 
 RINGS, CELLS = 24, 8  # of the power spectrum; parts of the image to a side
 FOLDS, REPEATS = 5, 5  # of the cross-validation
+OVERLAP = FOLDS / (FOLDS - 1)  # see `ratio`: all people for those that a fold's classifier was trained on
 SHRINKAGE = 0.1  # of the classifier's covariance towards the identity
 
 
@@ -51,7 +52,7 @@ def two_sample_auc(first, second, first_people, second_people=None, seed=0):
     names = [np.unique(np.concatenate(sets))] * 2 if shared else [np.unique(some) for some in sets]
     numbers = [np.searchsorted(all_names, some) for all_names, some in zip(names, sets, strict=True)]
     wins, pairs = _compare((first, second), numbers, [len(some) for some in names], shared, REPEATS, seed)
-    return ratio(wins, pairs, "logit", shared)
+    return ratio(wins, pairs, "logit", shared, OVERLAP)
 
 
 @threadpool_limits.wrap(limits=1)  # systems of 152 equations: more threads cost more than they give
@@ -84,14 +85,15 @@ def _compare(sets, numbers, shape, shared, repeats, seed):
 def against_people(real, people, generated, splits=10, seed=0):
     """Samples against slices of the people whom they imitate, and these people against each other, at equal size.
 
-    The people, four at least, are split into two halves, ten times. Each time a classifier as of `two_sample_auc` has
+    The people are split into two halves, ten times. Each time a classifier as of `two_sample_auc` has
     to tell samples from slices of one half, and slices of the other half from these: the floor, what it finds between
     sets that differ in nothing but the people. From `features` of all: `{"auc", "floor": {"mean", "low", "high"},
-    "people", "images"}`, an interval over people and samples, the range over the splits, and numbers of each set.
+    "people", "images"}`, an interval over people and samples, the range over the splits, and numbers of each set;
+    of fewer than four people, who have no two halves, "auc" and "floor" are None.
     """
     names, index = np.unique(people, return_inverse=True)
     if len(names) < 4:
-        raise ValueError("two halves of people need four people at least")
+        return {"auc": None, "floor": None, "people": len(names), "images": len(generated)}
     wins, pairs = np.zeros((2, len(names), len(generated)))
     floor = []
     for split in range(splits):
@@ -104,7 +106,7 @@ def against_people(real, people, generated, splits=10, seed=0):
         wins, pairs = wins + found[0], pairs + found[1]
         both = _compare((real[one], real[other]), (index[one], index[other]), [len(names)] * 2, False, 1, rng)
         floor.append(both[0].sum() / both[1].sum())
-    return {"auc": ratio(wins, pairs, "logit"), "people": len(names), "images": count,
+    return {"auc": ratio(wins, pairs, "logit", overlap=OVERLAP), "people": len(names), "images": count,
             "floor": {"mean": float(np.mean(floor)), "low": float(min(floor)), "high": float(max(floor))}}  # fmt: skip
 
 

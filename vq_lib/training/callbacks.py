@@ -86,7 +86,7 @@ class Scores(keras.callbacks.Callback):
         self.images, self.rows = images, rows
 
     def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        if not all(np.isfinite(logs.get(name, 0.0)) for name in ("loss", "val_loss")):  # `Resume` stops the training
             return
         grids, scores = [], []
         for start in range(0, len(self.rows), 256):  # the validation people may not fit into memory

@@ -30,8 +30,8 @@ def _gpu():
 
 def device() -> str:
     """The device in words: "CPU, 2 cores" or the name of the GPU."""
-    gpu = _gpu()
-    return gpu[0] if gpu else f"CPU, {os.cpu_count()} cores"
+    gpu, ours = _gpu(), getattr(os, "sched_getaffinity", None)
+    return gpu[0] if gpu else f"CPU, {len(ours(0)) if ours else os.cpu_count()} cores"
 
 
 def repeatable() -> bool:

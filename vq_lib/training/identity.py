@@ -80,5 +80,5 @@ def _is_of_a_library(module):
     """Whether it came with Python or pip, which puts its records beside what it installs, in whatever folder."""
     if str(module).partition(".")[0] in {"vq_lib", *sys.stdlib_module_names}:
         return True
-    file = None if module == "__main__" else getattr(sys.modules.get(module), "__file__", None)
+    file = "" if module == "__main__" else getattr(sys.modules.get(module), "__file__", None) or ""
     return bool(file) and any(next(parent.glob("*.dist-info"), None) for parent in Path(file).parents)
