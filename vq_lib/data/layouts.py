@@ -68,7 +68,8 @@ def survey(study: Study) -> Survey:
                             f"{study.data_folder}: leave DATA (or --data) out, or take a recipe for images, as "
                             "oasis-best.")  # fmt: skip
         rows = cohort.rows((data.people or People()).model_dump(), data.slices)
-        return Survey("cohort", rows, "person", {}, [], {}, f"cohort:{digest([section, cohort.VERSION])}")
+        return Survey("cohort", rows, "person", {}, [checks.people_apart(rows)], {},
+                      f"cohort:{digest([section, cohort.VERSION])}")  # fmt: skip
     folder = _folder(study)
     everything, broken = folders.walk(folder)
     files, aside = _chosen(everything, data)
@@ -86,6 +87,7 @@ def survey(study: Study) -> Survey:
         findings.append(checks.finding("people without a row", "note", without, f"People who are not in {table.name}"))
         findings.append(checks.finding("rows without slices", "note", spare, f"Rows of {table.name} without slices"))
         states.append((table.name, table.stat().st_size, table.stat().st_mtime_ns))
+    findings.insert(0, checks.people_apart(listing.rows))
     return Survey(layout, *listing, people, findings, broken, f"{layout}:{digest([section, states])}")
 
 

@@ -29,20 +29,16 @@ def bright_enough(white: float | None, tops: Sequence[int], names: Sequence) -> 
     an eighth of theirs: they hold fewer bits."""
     top, name = max(zip(tops, map(str, names), strict=True), default=(0, ""))
     if white is None and 0 < top < (WHITE + 1) // 8:
-        raise UserError(
-            f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out nearly "
-            f"black: set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} (or to "
-            f"{WHITE}, to read them as they are)."
-        )
+        raise UserError(f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out "
+                        "nearly black: set data.white to the level that is white, such as "
+                        f"{2 ** int(top).bit_length() - 1} (or to {WHITE}, to read them as they are).")  # fmt: skip
 
 
 def window(levels: np.ndarray) -> np.ndarray:
-    """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255.
-
-    Its upper end is taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and
-    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask. Other
-    NaN, or infinite levels, are a `ValueError`.
-    """
+    """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255, its upper end
+    taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and the commonest level
+    of the border, also where others lie below it, as in volumes standardised within a mask. `ValueError` where other
+    levels are NaN or infinite."""
     outside = _outside(levels)
     values, counts = np.unique(_border(levels), return_counts=True, equal_nan=True)
     common = values[counts.argmax()] if counts.max() >= COMMON * counts.sum() else np.nan
@@ -70,11 +66,9 @@ def _outside(levels):
 
 
 def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:
-    """Whether levels, 2-D or 3-D, are labels: whole numbers, at most `few` of them, or at most `most` in flat regions.
-
-    Flat: of the pixels that have neither the commonest level nor the highest (where an image may be saturated), the
-    share `FLAT` or more equal their neighbours along the first two axes.
-    """
+    """Whether levels, 2-D or 3-D, are labels: whole numbers, at most `few` of them, or at most `most` in flat regions,
+    where of the pixels that have neither the commonest level nor the highest (which may be saturated) the share `FLAT`
+    or more equal their neighbours along the first two axes."""
     row = levels[len(levels) // 2]  # most images are known by one
     if (row != np.round(row)).any() or (levels.ndim == 2 and len(np.unique(row)) > 64):
         return False

@@ -1,6 +1,6 @@
 """OASIS-1 slices as the field passes them on: `keras_png_slices_data/keras_png_slices_train/case_001_slice_0.nii.png`.
 
-The folder given may be any above or below `keras_png_slices_data`. Tissue masks lie beside, in `keras_png_slices_seg_*`.
+The folder given may be any above or below `keras_png_slices_data`; masks lie beside, in `keras_png_slices_seg_*`.
 """
 
 import re
