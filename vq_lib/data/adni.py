@@ -5,6 +5,7 @@ tell scans apart, not people: a table of people (see `subjects`) brings the scan
 """
 
 import re
+from typing import Any
 
 from vq_lib.data.folders import File, Listing, ordered, rows, single
 from vq_lib.data.words import split
@@ -28,7 +29,7 @@ LONG = 5  # digits of an id that "1_2.png" has not
 
 def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`: person is the scan's id as it stands in the name, label the class folder's."""
-    known = {}
+    known: dict[File, dict[str, Any]] = {}
     for file in files:
         *folders, name = file.parts
         match, classes = SLICE.fullmatch(name), [part.upper() for part in folders if part.upper() in CLASSES]

@@ -117,7 +117,7 @@ def _judge(study, found, table):
         more = any(one["count"] > len(one["examples"]) for one in stops if one["check"].endswith("across splits"))
         where = f" {study.slices / 'leaks.csv'} lists all pairs." if more else ""
         raise UserError(f"{'; '.join(one['sentence'] for one in stops)}: every score would be worthless. Remove one "
-                        f"side, or set data.allow_leaks: true to go on with a warning in the report.{where}")  # fmt: skip
+                        f"side, or go on with a warning in the report: data.allow_leaks: true.{where}")  # fmt: skip
     for prior in (study.recipe.prior.models() if study.recipe.prior else {}).values():
         conditions(prior.condition, table)
 
@@ -172,7 +172,8 @@ def _make(data, survey, folder, key):
             ": one person may be in two splits, for which this report cannot vouch; data.person, or a subjects.csv "
             "that names the person of each, settles it"))  # fmt: skip
     shares = {"test": data.test, "validation": data.validation}
-    table["split"], cut = splits.assign(*table[["person", "label", "split"]].to_numpy(str).T, shares, data.seed)
+    person, label, split = table[["person", "label", "split"]].to_numpy(dtype=str).T
+    table["split"], cut = splits.assign(person, label, split, shares, data.seed)
     found.append(checks.finding(
         "splits cut from train", "note", [f"{count} people for {name}" for name, count in cut.items()],
         "Splits without a folder, cut from the training people"))  # fmt: skip

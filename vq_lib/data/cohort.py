@@ -1,6 +1,6 @@
 r"""The embedded cohort: synthetic people from a real anatomy, made without a download.
 
-nilearn carries the MNI152 T1 template and its grey- and white-matter maps. A point $x$ of a synthetic person shows it at
+nilearn carries the MNI152 T1 template with its grey and white matter. A point $x$ of a synthetic person shows it at
 $\phi(x) = (\mathrm{id} + v)^3 \circ (\mathrm{id} + u_2) \circ (\mathrm{id} + u_1) \circ S (x)$: $S$ scales, turns and
 shifts the head, $u_1$ (broad) and $u_2$ (fine) are smooth random displacements, $v$ widens or narrows the ventricles.
 $\mathrm{id} + u$ cannot fold where $u$ has a Lipschitz constant below 1; each of them is kept below `STEEPEST`.

@@ -158,8 +158,6 @@ def _classes(folders, who):
 def single(files: Iterable[File]) -> list[File]:
     """The files without copies, which a layout that lies twice in a folder has: of equal names in one split the least
     deep one. Copies in two splits stay, to be found as leaks."""
-    first: dict[tuple[str, str], File] = {}
-    above = sorted(files, key=lambda file: (len(file.parts), file.name))
-    for file, split in zip(above, words.splits([file.name for file in above]), strict=True):
-        first.setdefault((split, file.parts[-1]), file)
-    return list(first.values())
+    deepest = sorted(files, key=lambda file: (len(file.parts), file.name), reverse=True)
+    splits = words.splits([file.name for file in deepest])
+    return list({(split, file.parts[-1]): file for split, file in zip(splits, deepest, strict=True)}.values())

@@ -81,14 +81,16 @@ def survey(study: Study) -> Survey:
     read = list(dict.fromkeys(row.file for row in listing.rows))
     headers = {file.name[:-4] for file in folders.of_kind(read, (".hdr",))}  # their voxels lie in an .img
     read += [file for file in folders.of_kind(everything, (".img",)) if file.name[:-4] in headers]
-    states, people = [(file.name, file.size, file.time) for file in read], {}
+    states = [(file.name, file.size, file.time) for file in read]
+    people: dict[str, dict[str, str]] = {}
     if table := _table(folder, everything, data):
         listing, people, without, spare = subjects.join(listing, table)
         findings.append(checks.finding("people without a row", "note", without, f"People who are not in {table.name}"))
         findings.append(checks.finding("rows without slices", "note", spare, f"Rows of {table.name} without slices"))
         states.append((table.name, table.stat().st_size, table.stat().st_mtime_ns))
     findings.insert(0, checks.people_apart(listing.rows))
-    return Survey(layout, *listing, people, findings, broken, f"{layout}:{digest([section, states])}")
+    signature = f"{layout}:{digest([section, states])}"
+    return Survey(layout, listing.rows, listing.identity, people, findings, broken, signature)
 
 
 def _folder(study):
@@ -181,13 +183,12 @@ def _one_split_each(rows):
 
 def _table(folder, files, data):
     """The table of people: what the recipe names, else a known one least deep, or beside the folder; or None."""
-    if data.subjects:
-        places = [Path(folder, data.subjects), Path(os.path.expanduser(data.subjects))]
-        named = next((place for place in places if place.is_file()), None)
-        if named is None:
-            raise UserError(f"There is no table of people {data.subjects} (data.subjects), in {folder} or from here.")
-        return named
     inside = [file for file in files if file.parts[-1] in subjects.TABLES]
     inside.sort(key=lambda file: (subjects.TABLES.index(file.parts[-1]), len(file.parts)))
-    beside = Path(folder).parent / "subjects.csv"
-    return Path(inside[0].path) if inside else beside if beside.is_file() else None
+    places = [Path(file.path) for file in inside[:1]] or [Path(folder).parent / "subjects.csv"]
+    if data.subjects:
+        places = [Path(folder, data.subjects), Path(os.path.expanduser(data.subjects))]
+    table = next(filter(Path.is_file, places), None)
+    if data.subjects and not table:
+        raise UserError(f"There is no table of people {data.subjects} (data.subjects), in {folder} or from here.")
+    return table

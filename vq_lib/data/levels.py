@@ -29,14 +29,14 @@ def bright_enough(white: float | None, tops: Sequence[int], names: Sequence) -> 
     an eighth of theirs: they hold fewer bits."""
     top, name = max(zip(tops, map(str, names), strict=True), default=(0, ""))
     if white is None and 0 < top < (WHITE + 1) // 8:
-        raise UserError(f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out "
-                        "nearly black: set data.white to the level that is white, such as "
-                        f"{2 ** int(top).bit_length() - 1} (or to {WHITE}, to read them as they are).")  # fmt: skip
+        raise UserError(f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and are nearly "
+                        f"black: set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} "
+                        f"(or to {WHITE}, to read them as they are).")  # fmt: skip
 
 
 def window(levels: np.ndarray) -> np.ndarray:
     """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255, its upper end
-    taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and the commonest level
+    that of the levels above the lower one. Background becomes 0: NaN that reaches the border, and the commonest level
     of the border, also where others lie below it, as in volumes standardised within a mask. `ValueError` where other
     levels are NaN or infinite."""
     outside = _outside(levels)

@@ -41,19 +41,17 @@ class Picture(NamedTuple):
     top: int = 0  # the highest level of a 16-bit file
 
 
-def pictures(
-    path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True, count: int | None = 16,
-    span: tuple[float, float] = (0.35, 0.75), plane: str = "axial", volume: int | None = None,
-) -> list[Picture]:  # fmt: skip
-    """The slices of a file: `count` of a volume (see `voxels.pictures`), else the one that it holds; without `decode`,
-    only a look at checksums and header. Raises anything where the file is broken; `reason` makes a sentence of it."""
+def pictures(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True,
+             count: int | None = 16, **cut: Any) -> list[Picture]:  # fmt: skip
+    """The slices of a file: `count` of a volume, `cut` as in `voxels.pictures`, else the one that it holds; without
+    `decode`, only a look at checksums and header. Raises anything where it is broken: `reason` makes a sentence."""
     if not str(path).lower().endswith(VOLUMES):
         return [picture(path, channels, white, decode)]
     if not decode:
-        voxels.look(str(path), volume)
+        voxels.look(str(path), cut.get("volume"))
         return []
-    slices = voxels.pictures(str(path), count, span, plane, volume, white)
-    return [Picture(image, "volume", False, zlib.crc32(image.tobytes()), labels) for image, labels in slices]
+    return [Picture(image, "volume", False, zlib.crc32(image.tobytes()), labels)
+            for image, labels in voxels.pictures(str(path), count, white=white, **cut)]  # fmt: skip
 
 
 def picture(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True) -> Picture:
@@ -146,9 +144,8 @@ def _resized(image, width, height, **options):
     return image.resize((width, height), how, **options)
 
 
-def read_all(
-    sources: Sequence[Callable], images: Any = None, thumbnails: Any = None, progress: bool = True
-) -> tuple[pd.DataFrame, dict[int, str]]:
+def read_all(sources: Sequence[Callable], images: Any = None, thumbnails: Any = None,
+             progress: bool = True) -> tuple[pd.DataFrame, dict[int, str]]:  # fmt: skip
     """Fill `images` and `thumbnails`, uint8 (n, size, size, channels) and (n, 64, 64), on all cores from `sources`,
     functions of which each returns equally many `Picture`s; where None, the sources are only called. Returns what was
     noted about each slice that was read, and `{index of the file: reason}` of the broken."""
@@ -172,17 +169,14 @@ def read_all(
     return pd.DataFrame(noted, columns=["width", "height", *Picture._fields[1:]]), broken
 
 
-def read_any(
-    paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False,
-    **volumes: Any,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def read_any(paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None,
+             progress: bool = False, **cut: Any) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int;
-    `volumes`: how these are cut, see `pictures`. `UserError` where a file cannot be read, or is too dark for its white.
-    """
+    `cut`: see `pictures`. `UserError` where a file cannot be read, or is too dark for its white."""
 
     def one(path):
         try:
-            found = pictures(path, channels, white, **volumes)
+            found = pictures(path, channels, white, **cut)
             return [fit(each.image, size, channels) for each in found], max(each.top for each in found)
         except Exception as error:
             raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None

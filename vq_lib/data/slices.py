@@ -75,19 +75,15 @@ def conditions(wanted, table: pd.DataFrame) -> tuple[tuple[str, ...], int, np.nd
     """Labels and positions as numbers, for a prior that is told what `prior.condition` (`wanted`) says: names of the
     labels, number of positions, and int32 (N, 2): label, position, -1 where the training slices (of split "train" or
     "") do not show it. `UserError` where they show none at all."""
-    train, condition = table[table["split"].isin(["", "train"])], np.full((len(table), 2), -1, np.int32)
+    train = table[table["split"].isin(["", "train"])]
     labels = tuple(sorted(set(train["label"]) - {""})) if "label" in wanted else ()
     count = int(train["position"].max()) + 1 if "position" in wanted and len(train) else 0
-    if "label" in wanted:
-        if not labels:
-            raise UserError("prior.condition names 'label', but the slices have no labels: leave it out, or give a "
-                            "subjects.csv that has some.")  # fmt: skip
-        condition[:, 0] = pd.Index(labels).get_indexer(table["label"])
-    if "position" in wanted:
-        if not count:
-            raise UserError("prior.condition names 'position', but the slices' positions are not known: leave it out.")
-        condition[:, 1] = table["position"].where(table["position"] < count, -1)
-    return labels, count, condition
+    for name, known, cure in (("label", labels, ", or give a subjects.csv that has some"), ("position", count, "")):
+        if name in wanted and not known:
+            raise UserError(f"prior.condition names '{name}', but the slices have no {name}s: leave it out{cure}.")
+    label = pd.Index(labels, dtype=object).get_indexer(table["label"])
+    position = table["position"].where(table["position"] < count, -1)
+    return labels, count, np.stack([label, position], axis=1).astype(np.int32)
 
 
 def table_of(rows) -> pd.DataFrame:

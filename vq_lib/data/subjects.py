@@ -75,8 +75,8 @@ def label(row: pd.Series | dict, path: Path) -> str:
 
 
 def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str]], list[str], list[str]]:
-    """The listing with the table's labels and people, `{person: {"age", "sex"}}`, people without a row, rows
-    without slices. A label that a folder gave stays, and so do people's names on disk, unless they tell no more than scans."""
+    """The listing with the table's labels and people, `{person: {"age", "sex"}}`, people without a row, and rows
+    without slices. Labels of folders stay, and so do people's names on disk, unless these tell no more than scans."""
     table = read(path)
     ids, who = table[[name for name in IDS if name in table]], _first(table, PERSON)
     for name in ids:  # OASIS-1's own table has no column of people, but ids that tell them

@@ -20,7 +20,7 @@ LABELS = 64  # whole numbers, so few in all of a volume: labels
 def look(path: str, volume: int | None = None, load: bool = False):
     """Look at a file's header; with `load`, return its levels and its voxel sizes in mm: a volume, number `volume` of a
     4-D file, as float32 (x, y, z), axes towards right, front and top; a single slice (rows, columns) as it is stored.
-    Raises ValueError, OSError or what nibabel raises where the file is broken, or holds no volume or too large a one."""
+    Raises ValueError, OSError or what nibabel raises where the file is broken, or holds none or too large a one."""
     import nibabel
 
     if path.lower().endswith(("gz", "mgz")):
