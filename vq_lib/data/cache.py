@@ -8,7 +8,7 @@ files that they were made from, and what was found wrong). It is written whole, 
 import functools
 import hashlib
 import json
-import os
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -190,18 +190,15 @@ def _make(data, survey, folder, key):
         "findings": [*found, *leaks, *checks.pictures(slices, noted)], "people": survey.people})  # fmt: skip
 
 
-def npy_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A `.npy` file of zeros of uint8, memory-mapped, all of whose room is taken at once: a full disk would later kill.
-    `UserError` where there is not enough."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def npy_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A `.npy` file of zeros of uint8, memory-mapped, and written, since a disk that is full later kills. `UserError`
+    where there is no room."""
     try:
-        if hasattr(os, "posix_fallocate"):
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, array.offset + array.size)
-    except OSError as error:
-        raise UserError(f"{array.size / 2**30:.1f} GiB of decoded slices do not fit into {path.parent.parent} "
-                        f"({error.strerror}): make room, or lower data.size.") from None  # fmt: skip
-    return array
+        np.save(path, np.zeros(shape, np.uint8))
+    except OSError:
+        raise UserError(f"{math.prod(shape) / 2**30:.1f} GiB of decoded slices do not fit into {path.parent.parent}: "
+                        "make room, or lower data.size.") from None  # fmt: skip
+    return np.load(path, mmap_mode="r+")
 
 
 def _open(study, key):

@@ -146,23 +146,20 @@ def _template(pixel):
 def _volumes():
     from nilearn import datasets
 
-    volumes = []
-    for load in (datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template):
-        image = load(resolution=1)
-        first = np.round(LOW - image.affine[:3, 3]).astype(int) + 32
-        box = tuple(slice(a, b) for a, b in zip(first, first + np.round(HIGH - LOW).astype(int) + 1, strict=True))
-        volumes.append(np.pad(image.get_fdata(dtype=np.float32), 32)[box])  # the template ends a little inside the box
-    return volumes
+    loaders = datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template
+    images = [load(resolution=1) for load in loaders]
+    first = np.round(LOW - images[0].affine[:3, 3]).astype(int) + 32
+    box = tuple(map(slice, first, first + np.round(HIGH - LOW).astype(int) + 1))
+    return [np.pad(image.get_fdata(dtype=np.float32), 32)[box] for image in images]  # it ends a little inside the box
 
 
 @functools.cache
 def _widening():
     r"""The displacement that widens the ventricles most, (X, Y, Z, 3) mm on the nodes: with $g$ these blurred,
     $v = k \nabla g$ makes each point look towards them, $k$ as large as `STEEPEST` allows; $-v$ narrows them."""
-    intensity = _volumes()[0]
-    x, y, z = np.ogrid[tuple(slice(a, b + 1) for a, b in zip(LOW, HIGH, strict=True))]
+    x, y, z = np.ogrid[tuple(map(slice, LOW, HIGH + 1))]
     deep = (abs(x) < 36) & (y > -52) & (y < 34) & (z > -4) & (z < 34)
-    parts, _ = connected((intensity > 0) & (intensity < 0.5) & deep)
+    parts, _ = connected((_volumes()[0] > 0) & (_volumes()[0] < 0.5) & deep)
     ventricles = parts == np.bincount(parts[parts > 0]).argmax()
     blurred = gaussian_filter(ventricles.astype(np.float32), 6.0)[:: int(NODE), :: int(NODE), :: int(NODE)]
     field = np.stack(np.gradient(blurred, NODE), axis=-1)

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import re
 from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 from vq_lib.data import adni, checks, cohort, folders, image_folder, oasis, slices_nifti, subjects, volumes
-from vq_lib.data.words import is_altered, is_mask
+from vq_lib.data.words import is_mask, words
 from vq_lib.errors import UserError
 from vq_lib.files import digest
 from vq_lib.recipe import People, Recipe
@@ -27,10 +28,12 @@ UNREAD = {  # what people have and nothing here reads, by suffix, and what makes
     "zip tar tar.gz tgz 7z rar bz2 xz": "unpack them",
     "npy npz h5 hdf5 mat parquet pkl gif pgm ppm jp2 svg pdf heic avif": "save each slice as a PNG",
 }
+ALTERED = re.compile(r"\b(augmented|augmentations?|augs?)\b")
 ASIDE = {  # check: which files are left out, why, whether it stands in red, a word of data.files that takes them in
     "masks left out": (is_mask, "because their names say that they are masks", "warning", ""),
     "altered copies left out": (
-        is_altered, "because their folder says that they are augmented copies", "warning", "aug"),
+        lambda name: any(map(ALTERED.search, map(words, name.split("/")[:-1]))),
+        "because their folder says that they are augmented copies", "warning", "aug"),
     "derivatives left out": (
         lambda name: "derivatives" in name.split("/")[:-1], "because they are derivatives of others", "note", "deriv"),
 }  # fmt: skip
@@ -170,14 +173,12 @@ def _unread(paths):
 
 def _one_split_each(rows):
     named = Counter(row.split for row in rows)
+    others = ", ".join(sorted(filter(None, named)))
     for row in rows:
-        if " and " in row.split:
-            raise UserError(f"{row.source} lies in folders of two splits, {row.split}: rename one of them, or choose "
-                            "files with data.files.")  # fmt: skip
-        if not row.split and len(named) > 1:
-            others = ", ".join(sorted(filter(None, named)))
-            raise UserError(f"{row.source}, and {named[''] - 1:,} of {len(rows):,} beside it, are in none of the "
-                            f"folders for {others}: which split is it? Rename or move its folder, or choose files with "
+        if " and " in row.split or not row.split and len(named) > 1:
+            lies = f"lies in folders of two splits, {row.split}" if row.split else (
+                f"lies, as {named[''] - 1:,} more of {len(rows):,}, in none of the folders for {others}")  # fmt: skip
+            raise UserError(f"{row.source} {lies}: which split is it? Rename or move its folder, or choose files with "
                             "data.files.")  # fmt: skip
 
 

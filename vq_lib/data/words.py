@@ -32,7 +32,6 @@ MASK = (
 )
 MASK_FOLDER = re.compile(rf"{MASK}|^label$")  # label_0 is a class
 MASK_FILE = re.compile(rf"{MASK}|\blabel\b|\brois?$|\btissues?\b")
-ALTERED = re.compile(r"\b(augmented|augmentations?|augs?)\b")
 CONTAINER = re.compile(  # folders that name neither a class nor a person
     r"^(dis[ck]|cd|part|batch|fold|set|archive|site|cent(er|re)|scanner|ses(sion)?|run|visit|raw|processed|original|pre|"
     r"data(set)?|image|slice|png|jpe?g|nii|nifti|volume|axial|coronal|sagittal|mris?|t1w?|t2w?|flair|anat|post)s? ?\d*$"
@@ -81,11 +80,6 @@ def is_mask(name: str) -> bool:
     *folders, file = name.split("/")
     stem = words(re.sub(r"(\.nii)?\.\w+$", "", file))
     return bool(MASK_FILE.search(stem)) or any(MASK_FOLDER.search(words(part)) for part in folders)
-
-
-def is_altered(name: str) -> bool:
-    """Whether a folder in the path says that it holds augmented copies."""
-    return any(ALTERED.search(words(part)) for part in name.split("/")[:-1])
 
 
 def position(name: str) -> int:
