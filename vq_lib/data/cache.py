@@ -139,7 +139,7 @@ def _left_out(survey, broken, data):
     files = survey.files
     reasons = survey.broken | {files[number].name: why for number, why in broken.items()}
     share = len(reasons) / max(1, len(files) + len(survey.broken))
-    if share > data.skip or len(broken) == len(files):
+    if reasons and (share > data.skip or len(broken) == len(files)):
         name, why = next(iter(reasons.items()))
         others = f" ({len(reasons) - 1:,} more of {len(files):,} files are like that)" if len(reasons) > 1 else ""
         allow = f", or allow them with data.skip: {np.ceil(share * 1000) / 1000:g}" if len(broken) < len(files) else ""

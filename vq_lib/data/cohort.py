@@ -17,7 +17,6 @@ from scipy.ndimage import label as connected
 from scipy.sparse import csr_array
 
 from vq_lib.data.folders import File, Row
-from vq_lib.data.levels import is_label_map
 from vq_lib.data.reading import Picture, on_all_cores
 from vq_lib.data.slices import Slices, table_of
 
@@ -58,7 +57,7 @@ def make(people: dict[str, int], slices: int = 16, size: int = 64, seed: int = 0
 def pictures(number: int, slices: int, size: int, seed: int, label: str) -> list[Picture]:
     """The slices of one person as if read from a file."""
     images = person(number, slices, size, seed, label)
-    return [Picture(Image.fromarray(image), "L", False, 0, is_label_map(image)) for image in images]
+    return [Picture(Image.fromarray(image), "L", False, 0) for image in images]
 
 
 def person(number: int, slices: int, size: int, seed: int, label: str) -> np.ndarray:

@@ -41,11 +41,6 @@ class Row(NamedTuple):
     split: str
     scan: str  # what a table of people may call this person or scan
 
-    @property
-    def source(self) -> str:
-        """The file's name."""
-        return self.file.name
-
 
 class Listing(NamedTuple):
     """What an adapter makes of files: rows in the order of the table, and what `person` stands for."""
@@ -112,7 +107,7 @@ def rows(files: Iterable[File], person: str | None, volumes: bool = False) -> Li
     paths = [file.name for file in files]
     people, splits = words.people(paths, person, volumes), words.splits(paths)
     about = zip(files, people.names, labels(paths, splits, people, volumes), splits, strict=True)
-    made = [Row(file, who, words.position(file.name), label, split,
+    made = [Row(file, who, int(next(iter(words.POSITION.findall(file.parts[-1])), -1)), label, split,
                 next(iter(SCAN.findall(file.name)), who.split("/")[-1] or file.name))
             for file, who, label, split in about]  # fmt: skip
     return Listing(made, people.identity)

@@ -49,11 +49,7 @@ class Survey(NamedTuple):
     findings: list[dict]
     broken: dict[str, str]  # {name: reason} of what cannot be reached
     signature: str  # changes with the settings and with any file's name, size or time
-
-    @property
-    def files(self) -> list[folders.File]:
-        """Each file once, in the order of the rows."""
-        return list(dict.fromkeys(row.file for row in self.rows))
+    files: list[folders.File]  # each once, in the order of the rows
 
 
 def settings(recipe: Recipe) -> dict:
@@ -72,7 +68,7 @@ def survey(study: Study) -> Survey:
                             "oasis-best.")  # fmt: skip
         rows = cohort.rows((data.people or People()).model_dump(), data.slices)
         return Survey("cohort", rows, "person", {}, [checks.people_apart(rows)], {},
-                      f"cohort:{digest([section, cohort.VERSION])}")  # fmt: skip
+                      f"cohort:{digest([section, cohort.VERSION])}", [])  # fmt: skip
     folder = _folder(study)
     everything, broken = folders.walk(folder)
     files, aside = _chosen(everything, data)
@@ -83,8 +79,8 @@ def survey(study: Study) -> Survey:
                 for check, (_, why, kind, _) in ASIDE.items()]  # fmt: skip
     read = list(dict.fromkeys(row.file for row in listing.rows))
     headers = {file.name[:-4] for file in folders.of_kind(read, (".hdr",))}  # their voxels lie in an .img
-    read += [file for file in folders.of_kind(everything, (".img",)) if file.name[:-4] in headers]
-    states = [(file.name, file.size, file.time) for file in read]
+    beside = [file for file in folders.of_kind(everything, (".img",)) if file.name[:-4] in headers]
+    states = [(file.name, file.size, file.time) for file in read + beside]
     people: dict[str, dict[str, str]] = {}
     if table := _table(folder, everything, data):
         listing, people, without, spare = subjects.join(listing, table)
@@ -93,7 +89,7 @@ def survey(study: Study) -> Survey:
         states.append((table.name, table.stat().st_size, table.stat().st_mtime_ns))
     findings.insert(0, checks.people_apart(listing.rows))
     signature = f"{layout}:{digest([section, states])}"
-    return Survey(layout, listing.rows, listing.identity, people, findings, broken, signature)
+    return Survey(layout, listing.rows, listing.identity, people, findings, broken, signature, read)
 
 
 def _folder(study):
@@ -178,7 +174,7 @@ def _one_split_each(rows):
         if " and " in row.split or not row.split and len(named) > 1:
             lies = f"lies in folders of two splits, {row.split}" if row.split else (
                 f"lies, as {named[''] - 1:,} more of {len(rows):,}, in none of the folders for {others}")  # fmt: skip
-            raise UserError(f"{row.source} {lies}: which split is it? Rename or move its folder, or choose files with "
+            raise UserError(f"{row.file.name} {lies}: which split is it? Rename or move its folder, or choose by "
                             "data.files.")  # fmt: skip
 
 

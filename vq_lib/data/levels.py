@@ -18,7 +18,7 @@ def to_white(levels: np.ndarray, white: float | None) -> np.ndarray:
     """Levels as uint8, 0 to 255, so that `white` becomes 255: `level * 256 // (white + 1)` of whole numbers, so that 16
     bits lose their lower eight, `level * 255 / white` of others. NaN at the border is background, see `window`."""
     if levels.dtype.kind == "f":
-        levels = np.where(_outside(levels), 0, levels) * (255 / (white or WHITE)) + 0.5
+        levels = np.where(_outside(levels)[0], 0, levels) * (255 / (white or WHITE)) + 0.5
     else:
         levels = levels.astype(np.int64) * 256 // (int(white or WHITE) + 1)
     return np.clip(levels, 0, 255).astype(np.uint8)
@@ -39,8 +39,8 @@ def window(levels: np.ndarray) -> np.ndarray:
     that of the levels above the lower one. Background becomes 0: NaN that reaches the border, and the commonest level
     of the border, also where others lie below it, as in volumes standardised within a mask. `ValueError` where other
     levels are NaN or infinite."""
-    outside = _outside(levels)
-    values, counts = np.unique(_border(levels), return_counts=True, equal_nan=True)
+    outside, border = _outside(levels)
+    values, counts = np.unique(border, return_counts=True, equal_nan=True)
     common = values[counts.argmax()] if counts.max() >= COMMON * counts.sum() else np.nan
     steps = tuple(slice(None, None, max(1, side // 96)) for side in levels.shape[: 2 * (levels.ndim > 2)])
     sample = levels[steps][~outside[steps]]
@@ -55,14 +55,12 @@ def window(levels: np.ndarray) -> np.ndarray:
     return np.clip((np.where(outside, low, levels) - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
 
 
-def _border(levels):
-    return np.concatenate([levels.take(end, axis).ravel() for axis in range(levels.ndim) for end in (0, -1)])
-
-
 def _outside(levels):
-    if np.isinf(levels).any() or (np.isnan(levels).any() and not np.isnan(_border(levels)).any()):
+    """Where levels are NaN, which reaches the border, and the levels of the border."""
+    border = np.concatenate([levels.take(end, axis).ravel() for axis in range(levels.ndim) for end in (0, -1)])
+    if np.isinf(levels).any() or (np.isnan(levels).any() and not np.isnan(border).any()):
         raise ValueError("it holds levels that are no numbers")
-    return np.isnan(levels)
+    return np.isnan(levels), border
 
 
 def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:

@@ -18,12 +18,11 @@ ACKNOWLEDGEMENT = (
     "J. Morris; P50 AG05681, P01 AG03991, P01 AG026276, R01 AG021910, P20 MH071616, U24 RR021382 "
     "(Marcus et al., J. Cogn. Neurosci. 2007, 19, 1498–1507). Nobody in them may be re-identified."
 )
-SLICE = re.compile(r"case_(\d+)_slice_(\d+)(\.nii)?\.png", re.I)
+SLICE = re.compile(r"case_(\d+)_slice_\d+(\.nii)?\.png", re.I)
 
 
 def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`: person `case_NNN` (subject `OAS1_0NNN`), position K."""
     known = {file: match for file in files if (match := SLICE.fullmatch(file.parts[-1]))}
-    made = [row._replace(position=int(known[row.file][2]), scan=f"OAS1_{int(known[row.file][1]):04d}")
-            for row in rows(single(known), data.person, volumes=True).rows]  # fmt: skip
-    return ordered(made, "person")
+    made = rows(single(known), data.person, volumes=True).rows
+    return ordered([row._replace(scan=f"OAS1_{int(known[row.file][1]):04d}") for row in made], "person")

@@ -88,4 +88,4 @@ def conditions(wanted, table: pd.DataFrame) -> tuple[tuple[str, ...], int, np.nd
 
 def table_of(rows) -> pd.DataFrame:
     """The table that `folders.Row`s make."""
-    return pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS)
+    return pd.DataFrame([(*row[1:5], row.file.name) for row in rows], columns=COLUMNS)

@@ -78,13 +78,11 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, A
     folds = {"slice": rng.permutation(len(rows)) % FOLDS, "person": rng.permutation(len(names))[person] % FOLDS}
     scores: dict[str, dict[str, Any]] = {}
     for name, fold in folds.items():
-        nearest, best = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
-        for part in np.array_split(np.arange(len(rows)), len(rows) // 512 + 1):
-            alike = np.where(fold[part, None] == fold, -2, vectors[part] @ vectors.T)
-            nearest[part], best[part] = alike.argmax(axis=1), alike.max(axis=1)
+        alike = np.where(fold[:, None] == fold, -2, vectors @ vectors.T)
+        nearest = alike.argmax(axis=1)
         same = float((label == label[nearest])[label != ""].mean()) if len(kinds) > 1 else None
         scores[name] = {"same_label": same, "same_person": float((person == person[nearest]).mean()),
-                        "correlation": float(best.mean())}  # fmt: skip
+                        "correlation": float(alike.max(axis=1).mean())}  # fmt: skip
     if len(kinds) > 1:
         scores["constant"] = {"label": kinds.idxmax(), "same_label": float(kinds.max())}
     return scores

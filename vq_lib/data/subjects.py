@@ -83,12 +83,12 @@ def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str
         named = words.people(table[name].tolist())
         who = who.where(who != "", named.names if named.identity == "person" else "")
     entries, sex = table.to_dict("records"), _first(table, SEX).str[:1].str.upper()
-    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.source) for row in listing.rows])
+    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.file.name) for row in listing.rows])
     matched, rows, without = _match(ids, keys).tolist(), [], set()
     people: dict[str, dict[str, str]] = {}
     for row, entry in zip(listing.rows, matched, strict=True):
         if entry < 0:
-            without.add(row.person or row.source)
+            without.add(row.person or row.file.name)
         else:
             person = row.person if listing.identity == "person" else who[entry] or row.person
             row = row._replace(person=person, label=row.label or label(entries[entry], path))

@@ -36,7 +36,7 @@ CONTAINER = re.compile(  # folders that name neither a class nor a person
     r"^(dis[ck]|cd|part|batch|fold|set|archive|site|cent(er|re)|scanner|ses(sion)?|run|visit|raw|processed|original|pre|"
     r"data(set)?|image|slice|png|jpe?g|nii|nifti|volume|axial|coronal|sagittal|mris?|t1w?|t2w?|flair|anat|post)s? ?\d*$"
 )
-POSITION = re.compile(r"slice[_ -]?(\d+)|mpr-\d_(\d+)(?=\.)", re.I)
+POSITION = re.compile(r"(?:slice[_ -]?|mpr-\d_(?=\d+\.))(\d+)", re.I)  # place in the volume: …_slice_12.png
 # (pattern, what the person is called; "" as found). The first that matches, in the file's name or else in the deepest
 # folder, decides. SCANS tell scans apart, of which one person may have several.
 PERSONS = [(re.compile(pattern, re.I), form) for pattern, form in (
@@ -80,12 +80,6 @@ def is_mask(name: str) -> bool:
     *folders, file = name.split("/")
     stem = words(re.sub(r"(\.nii)?\.\w+$", "", file))
     return bool(MASK_FILE.search(stem)) or any(MASK_FOLDER.search(words(part)) for part in folders)
-
-
-def position(name: str) -> int:
-    """The place in the volume that a file's name says (`…_slice_12.png`); -1 where it says none."""
-    match = POSITION.search(name.rpartition("/")[2])
-    return int(match[1] or match[2]) if match else -1
 
 
 def splits(names: Sequence[str]) -> list[str]:
