@@ -125,9 +125,8 @@ def _judge(study, found, table):
 def _sources(survey, data, decode=True) -> list[Callable]:
     """A function for each file or synthetic person: its slices, `reading.Picture`s, or only a look at its header."""
     if survey.layout == "cohort":
-        labels = [row.label for row in survey.rows[:: data.slices]]
-        return [functools.partial(cohort.pictures, number, data.slices, data.size, data.seed, label)
-                for number, label in enumerate(labels)]  # fmt: skip
+        return [functools.partial(cohort.pictures, number, data.slices, data.size, data.seed, row.label)
+                for number, row in enumerate(survey.rows[:: data.slices])]  # fmt: skip
     cut = {"count": data.slices if survey.layout == "volumes" else None, "span": data.range, "plane": data.plane,
            "volume": data.volume}  # fmt: skip
     return [functools.partial(reading.pictures, file.path, data.channels, data.white, decode, **cut)

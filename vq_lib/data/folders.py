@@ -105,12 +105,12 @@ def rows(files: Iterable[File], person: str | None, volumes: bool = False) -> Li
     tells one."""
     files = sorted(files, key=lambda file: re.sub(r"\d+", lambda match: match[0].zfill(20), file.name))
     paths = [file.name for file in files]
-    people, splits = words.people(paths, person, volumes), words.splits(paths)
-    about = zip(files, people.names, labels(paths, splits, people, volumes), splits, strict=True)
+    (people, identity), splits = words.people(paths, person, volumes), words.splits(paths)
+    about = zip(files, people, labels(paths, splits, people, volumes), splits, strict=True)
     made = [Row(file, who, int(next(iter(words.POSITION.findall(file.parts[-1])), -1)), label, split,
                 next(iter(SCAN.findall(file.name)), who.split("/")[-1] or file.name))
             for file, who, label, split in about]  # fmt: skip
-    return Listing(made, people.identity)
+    return Listing(made, identity)
 
 
 def ordered(made: Iterable[Row], identity: str) -> Listing:
@@ -123,21 +123,21 @@ def ordered(made: Iterable[Row], identity: str) -> Listing:
     return Listing(sorted(made, key=place), identity)
 
 
-def labels(paths: Sequence[str], splits: Sequence[str], people: words.People, volumes: bool = False) -> list[str]:
+def labels(paths: Sequence[str], splits: Sequence[str], people: Sequence[str], volumes: bool = False) -> list[str]:
     """The class of each path, as folders tell it: the deepest level, above the folders of people, whose names occur
     for several people (or, where nobody is known, in several splits); else the folder that holds the file."""
     parts = [path.split("/")[:-1] for path in paths]
     common = len(os.path.commonprefix(parts))
-    left = [_classes(path[common:], who) for path, who in zip(parts, people.names, strict=True)]
+    left = [_classes(path[common:], who) for path, who in zip(parts, people, strict=True)]
     if not any(left):  # with no class beside it, the last shared folder is the class itself
-        only = _classes(parts[0][:common][-1:], people.names[0]) if parts and not volumes else []
+        only = _classes(parts[0][:common][-1:], people[0]) if parts and not volumes else []
         return (only or [""]) * len(parts)
-    units = people.names if all(people.names) else splits
+    units = people if all(people) else splits
     for level in range(1, max(map(len, left)) + 1):
         pairs = {(unit, path[-level]) for unit, path in zip(units, left, strict=True) if len(path) >= level}
         classes, of = {name for _, name in pairs}, {unit for unit, _ in pairs}
         nearly = len(pairs) <= 1.1 * len(of)  # everybody in one
-        if 1 < len(classes) < (len(of) if units is people.names else len(pairs)) and (nearly or units is splits):
+        if 1 < len(classes) < (len(of) if units is people else len(pairs)) and (nearly or units is splits):
             return [path[-level] if len(path) >= level else "" for path in left]
     return [path[-1] if path and not volumes else "" for path in left]
 

@@ -80,8 +80,8 @@ def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str
     table = read(path)
     ids, who = table[[name for name in IDS if name in table]], _first(table, PERSON)
     for name in ids:  # OASIS-1's own table has no column of people, but ids that tell them
-        named = words.people(table[name].tolist())
-        who = who.where(who != "", named.names if named.identity == "person" else "")
+        named, identity = words.people(table[name].tolist())
+        who = who.where(who != "", named if identity == "person" else "")
     entries, sex = table.to_dict("records"), _first(table, SEX).str[:1].str.upper()
     keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.file.name) for row in listing.rows])
     matched, rows, without = _match(ids, keys).tolist(), [], set()

@@ -10,7 +10,6 @@ import functools
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -99,23 +98,16 @@ def splits(names: Sequence[str]) -> list[str]:
             for some in named]  # fmt: skip
 
 
-class People(NamedTuple):
-    """Who each of some paths is of, "" where nothing tells, and what that is worth: "person", "scan" (of one person
-    there may be several) or "" (nobody is known)."""
-
-    names: list[str]
-    identity: str
-
-
-def people(names: Sequence[str], pattern: str | None = None, volumes: bool = False) -> People:
-    """Who each of some paths below one folder, "/" between their parts, is of: by the first group of `pattern`
-    (`data.person`; `UserError` where it finds nobody), else by the table, else by folders. `volumes`: a file is a scan,
-    so that a name which tells nothing is one's own."""
+def people(names: Sequence[str], pattern: str | None = None, volumes: bool = False) -> tuple[list[str], str]:
+    """Who each of some paths below one folder, "/" between their parts, is of, "" where nothing tells, and what that is
+    worth: "person", "scan" (of one person there may be several) or "" (nobody is known). By the first group of
+    `pattern` (`data.person`; `UserError` where it finds nobody), else by `PERSONS`, else by folders. `volumes`: a file
+    is a scan, so that a name which tells nothing is one's own."""
     if pattern:
         found = [match[1] or "" if (match := re.search(pattern, name)) else "" for name in names]
         if not all(found):
             raise UserError(f"data.person ({pattern}) finds nobody in the name of the image {names[found.index('')]}.")
-        return People(found, "person")
+        return found, "person"
     paths = [name.split("/") for name in names]
     common = len(os.path.commonprefix([path[:-1] for path in paths]))
     matches = [_search(path[common:]) for path in paths]
@@ -124,10 +116,10 @@ def people(names: Sequence[str], pattern: str | None = None, volumes: bool = Fal
     spelling: dict[str, str] = {}
     who = [spelling.setdefault(one[0].lower(), one[0]) if one else "" for one in matches]
     if names and all(matches):  # names of two schemes cannot be compared
-        return People(who, "person" if len({scheme for _, scheme in filter(None, matches)}) == 1 else "scan")
+        return who, "person" if len({scheme for _, scheme in filter(None, matches)}) == 1 else "scan"
     scans = iter(_scans([path for path, one in zip(paths, matches, strict=True) if not one], volumes))
     who = [name or next(scans) for name in who]
-    return People(who, "scan" if any(who) else "")
+    return who, "scan" if any(who) else ""
 
 
 def _search(path):
