@@ -1,4 +1,4 @@
-"""What the names of files and folders say: which split, whether a label map or an altered copy, which place, and who.
+"""What the names of files and folders say: which split, whether a label map, which place in a volume, and who.
 
 A name is read as words, `Train_images`, `trainSet` and `imagesTr` as `train images`, `train set` and `images tr`, so
 that `latest` is no test and `masked` no mask. Who a picture is of, `data.person` says; else one table of patterns for
