@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import unlinked
 
-from vq_lib.data import layouts, persons, splits, subjects, words
+from vq_lib.data import layouts, splits, subjects, words
 from vq_lib.errors import UserError
 from vq_lib.study import Study
 
@@ -164,11 +164,11 @@ PEOPLE = {
 @pytest.mark.parametrize("name", PEOPLE)
 def test_one_table_of_patterns_knows_the_names_of_the_field(name):
     others = {"AD/218391_78.jpeg": "NC/218392_70.jpeg", "volume_12_slice_45.png": "volume_13_slice_45.png"}
-    assert persons.people([name, others.get(name, "z.png" if PEOPLE[name] else "y/other.png")]).names[0] == PEOPLE[name]
+    assert words.people([name, others.get(name, "z.png" if PEOPLE[name] else "y/other.png")])[0][0] == PEOPLE[name]
 
 
 def test_sub_1_and_sub_01_are_two_and_upper_case_is_none():
-    assert persons.people(["sub-1.png", "sub-01.png", "SUB-01_b.png"]).names == ["sub-1", "sub-01", "sub-01"]
+    assert words.people(["sub-1.png", "sub-01.png", "SUB-01_b.png"])[0] == ["sub-1", "sub-01", "sub-01"]
 
 
 @pytest.mark.parametrize(("form", "count"), [

@@ -1,14 +1,14 @@
 """ADNI slices as the field passes them on: `AD_NC/train/AD/218391_78.jpeg`, scan 218391, slice 78.
 
-Copies call the folder above `ADNI_AD_NC_2D` or `ADNI_AC_NC_2D`, use PNG, or leave out the level of the classes or that
-of the splits. The names tell scans apart, not people: a table of people (see `subjects`) brings the scans of one person
-together.
+Copies call the folder above `ADNI_AD_NC_2D` or `ADNI_AC_NC_2D`, use PNG, or leave out the classes or the splits. Names
+tell scans apart, not people: a table of people (see `subjects`) brings the scans of one person together.
 """
 
 import re
+from typing import Any
 
-from vq_lib.data import persons, words
-from vq_lib.data.folders import ORDER, File, Listing, Row, single
+from vq_lib.data.folders import File, Listing, ordered, rows, single
+from vq_lib.data.words import split
 from vq_lib.recipe import Data
 
 EXPECTED = "AD_NC/[train|test/][AD|NC/]<scan>_<slice>.jpeg"
@@ -29,18 +29,14 @@ LONG = 5  # digits of an id that "1_2.png" has not
 
 def listing(files: list[File], data: Data) -> Listing:
     """The slices among `files`: person is the scan's id as it stands in the name, label the class folder's."""
-    known = {}
+    known: dict[File, dict[str, Any]] = {}
     for file in files:
         *folders, name = file.parts
         match, classes = SLICE.fullmatch(name), [part.upper() for part in folders if part.upper() in CLASSES]
         # Of split, class, the root's name and the length of the id, two are there or it is any picture "1_2.png".
-        signs = any(map(words.split, folders)), any(classes), any(map(ROOT.fullmatch, folders))
+        signs = any(map(split, folders)), any(classes), any(map(ROOT.fullmatch, folders))
         if match and sum(signs) + (len(match[1]) >= LONG) >= 2:
-            known[file] = Row(file, match[1], int(match[2]), classes[-1] if classes else "", "", match[1])
-    rows = [known[file] for file in single(list(known))]
-    names = [row.file.name for row in rows]
-    people = persons.people(names, data.person).names if data.person else [row.person for row in rows]
-    about = zip(rows, people, words.splits(names), strict=True)
-    rows = [row._replace(person=who, split=split) for row, who, split in about]
-    rows.sort(key=lambda row: (ORDER.get(row.split, 3), int(row.scan), row.position))
-    return Listing(rows, "person" if data.person else "scan")
+            known[file] = {"position": int(match[2]), "label": ["", *classes][-1], "scan": match[1]}
+            known[file] |= {} if data.person else {"person": match[1]}
+    made = [row._replace(**known[row.file]) for row in rows(single(known), data.person).rows]
+    return ordered(made, "person" if data.person else "scan")

@@ -10,8 +10,7 @@ def augment(images, rng, shift=0.0, rotation=0.0, flip=False, intensity=0.0):
     With side n, an image shows at the point p from its centre what was at R(-θ)(p - d), interpolated linearly, where
     θ is uniform in ±rotation degrees and each part of d in ±shift·n pixels; before that, left and right are changed
     with probability 1/2. A level g becomes min(a g, 255), a uniform in 1 ± intensity: black stays black. The same state
-    of the NumPy generator `rng` gives the same images.
-    """
+    of the NumPy generator `rng` gives the same images."""
     if images.dtype != np.uint8:
         raise ValueError(f"augment takes uint8 grey levels 0-255, not {images.dtype}")
     count, height, width, channels = images.shape

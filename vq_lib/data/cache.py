@@ -1,15 +1,14 @@
 """From recipe and data folder to slices: the check, and the cache that a report's notebooks share.
 
-`run/slices/` holds `images.npy` and `thumbnails.npy` (uint8, read through memory maps; rows beyond the table are of
-files that could not be read), `slices.csv` (the table), `leaks.csv` (pictures on both sides, if any) and `slices.json`
-(the settings and files that they were made from, and what was found wrong). It is written whole or not at all, and
-trusted only where all fit.
+`run/slices/` holds `images.npy` and `thumbnails.npy` (uint8, memory-mapped; rows beyond the table are of files that
+could not be read), `slices.csv` (the table), `leaks.csv` (pictures on both sides) and `slices.json` (the settings and
+files that they were made from, and what was found wrong). It is written whole, and trusted only where all fit.
 """
 
 import functools
 import hashlib
 import json
-import os
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,35 +30,28 @@ def check(study: Study) -> str:
 
     Returns a signature that changes with the settings of `data:` and with any file's name, size or time. `UserError`
     where the folder does not fit the recipe, more images than allowed cannot be read, a person is in two splits, or
-    what a prior shall know is not known.
-    """
+    what a prior shall know is not known."""
     survey, data = layouts.survey(study), study.recipe.data
-    table = table_of(survey.rows)
-    _judge([checks.people_apart(table)], study)
-    _possible(study, table)
+    _judge(study, survey.findings, table_of(survey.rows))
     if survey.layout != "cohort" and _open(study, _key(study, survey)) is None:
         _left_out(survey, reading.read_all(_sources(survey, data, decode=False))[1], data)
     return survey.signature
 
 
 def load(study: Study) -> Slices:
-    """The slices of a report: from `run/slices/` where these fit recipe and data, else made and kept there.
-
-    Prints one line that says which. `Slices.images` is memory-mapped and read-only. `UserError` as `check`; where
-    pictures leak between splits or masks are among them, unless `data.allow_leaks`; and for whatever else would stop a
-    later stage: one test slice, constant training images.
-    """
+    """The slices of a report: from `run/slices/` where these fit recipe and data, else made and kept there; one printed
+    line says which. `Slices.images` is memory-mapped and read-only. `UserError` as `check`; where pictures leak between
+    splits or masks are among them, unless `data.allow_leaks`; where there is one test slice, or one training level."""
     survey, began = layouts.survey(study), time.monotonic()
     key = _key(study, survey)
     slices, made = _open(study, key), "as made before"
     if slices is None:
-        _judge([checks.people_apart(table_of(survey.rows))], study)
+        _judge(study, survey.findings, table_of(survey.rows))
         with whole_folder(study.slices) as folder:
             _make(study.recipe.data, survey, folder, key)
         slices, made = _open(study, key), f"made in {time.monotonic() - began:.1f} s"
     print(f"{len(slices):,} slices of {len(np.unique(slices.person)):,} people ({survey.layout}), {made}.")
-    _judge(findings(study), study)
-    _possible(study, slices.table)
+    _judge(study, findings(study), slices.table)
     if len(slices.where("test")) < 2:
         raise UserError("There is one test slice, and an evaluation compares two: add images, or raise data.test.")
     if (np.ptp(slices.thumbnails[slices.where("train")], axis=(1, 2)) == 0).all():
@@ -116,30 +108,25 @@ def _key(study, survey=None):
     return {"format": FORMAT, "data": layouts.settings(study.recipe), **signed}
 
 
-def _possible(study, table):
-    """Raise where a prior wishes to know what the slices do not tell, long before it is trained."""
+def _judge(study, found, table):
+    """Stop at leaks, naming them, unless the recipe allows them, and where a prior wishes to know what slices do not
+    tell, long before it is trained."""
+    stops = [one for one in found if one["kind"] == "leak" and one["count"]]
+    if stops and not study.recipe.data.allow_leaks:
+        print(*(f"  {line}" for one in stops for line in one["examples"]), sep="\n")
+        more = any(one["count"] > len(one["examples"]) for one in stops if one["check"].endswith("across splits"))
+        where = f" {study.slices / 'leaks.csv'} lists all pairs." if more else ""
+        raise UserError(f"{'; '.join(one['sentence'] for one in stops)}: every score would be worthless. Remove one "
+                        f"side, or go on with a warning in the report: data.allow_leaks: true.{where}")  # fmt: skip
     for prior in (study.recipe.prior.models() if study.recipe.prior else {}).values():
         conditions(prior.condition, table)
-
-
-def _judge(found, study):
-    """Stop at leaks, naming them, unless the recipe allows them."""
-    stops = [one for one in found if one["kind"] == "leak" and one["count"]]
-    if not stops or study.recipe.data.allow_leaks:
-        return
-    print(*(f"  {line}" for one in stops for line in one["examples"]), sep="\n")
-    more = any(one["count"] > len(one["examples"]) for one in stops if one["check"].endswith("across splits"))
-    where = f" {study.slices / 'leaks.csv'} lists all pairs." if more else ""
-    raise UserError(f"{'; '.join(one['sentence'] for one in stops)}: every score would be worthless. Remove one "
-                    f"side, or set data.allow_leaks: true to go on with a warning in the report.{where}")  # fmt: skip
 
 
 def _sources(survey, data, decode=True) -> list[Callable]:
     """A function for each file or synthetic person: its slices, `reading.Picture`s, or only a look at its header."""
     if survey.layout == "cohort":
-        labels = [row.label for row in survey.rows[:: data.slices]]
-        return [functools.partial(cohort.pictures, number, data.slices, data.size, data.seed, label)
-                for number, label in enumerate(labels)]  # fmt: skip
+        return [functools.partial(cohort.pictures, number, data.slices, data.size, data.seed, row.label)
+                for number, row in enumerate(survey.rows[:: data.slices])]  # fmt: skip
     cut = {"count": data.slices if survey.layout == "volumes" else None, "span": data.range, "plane": data.plane,
            "volume": data.volume}  # fmt: skip
     return [functools.partial(reading.pictures, file.path, data.channels, data.white, decode, **cut)
@@ -149,14 +136,14 @@ def _sources(survey, data, decode=True) -> list[Callable]:
 def _left_out(survey, broken, data):
     """The finding about files that cannot be read, of which at most the share `data.skip` may be."""
     files = survey.files
-    reasons = {**survey.broken, **{files[number].name: why for number, why in broken.items()}}
-    lines = [f"{name}: {why}" for name, why in reasons.items()]
-    share = len(lines) / max(1, len(files) + len(survey.broken))
-    if share > data.skip or len(broken) == len(files):
+    reasons = survey.broken | {files[number].name: why for number, why in broken.items()}
+    share = len(reasons) / max(1, len(files) + len(survey.broken))
+    if reasons and (share > data.skip or len(broken) == len(files)):
         name, why = next(iter(reasons.items()))
-        others = f" ({len(lines) - 1:,} more of {len(files):,} files are like that)" if lines[1:] else ""
+        others = f" ({len(reasons) - 1:,} more of {len(files):,} files are like that)" if len(reasons) > 1 else ""
         allow = f", or allow them with data.skip: {np.ceil(share * 1000) / 1000:g}" if len(broken) < len(files) else ""
         raise UserError(f"The image {name} cannot be read: {why}{others}; replace or remove it{allow}.")
+    lines = [f"{name}: {why}" for name, why in reasons.items()]
     return checks.finding("files left out", "warning", lines, "Files that cannot be read and were left out")
 
 
@@ -166,7 +153,7 @@ def _make(data, survey, folder, key):
     images = npy_file(folder / "images.npy", (len(table), data.size, data.size, data.channels))
     thumbs = npy_file(folder / "thumbnails.npy", (len(table), reading.THUMBNAIL, reading.THUMBNAIL))
     noted, broken = reading.read_all(sources, images, thumbs)
-    found = [_left_out(survey, broken, data), *survey.findings]
+    found = [*survey.findings, _left_out(survey, broken, data)]
     kept = np.flatnonzero(~np.isin(np.arange(len(table)) * len(sources) // len(table), list(broken)))
     for place, row in enumerate(kept) if broken else ():
         images[place], thumbs[place] = images[row], thumbs[row]
@@ -195,25 +182,22 @@ def _make(data, survey, folder, key):
     seen = hashlib.sha256(images.data if survey.layout == "cohort" else content)
     seen.update((folder / "slices.csv").read_bytes())
     slices = Slices.of(table, images[: len(table)], thumbnails=thumbs[: len(table)])
-    pairs = checks.leaks(slices)
+    pairs, leaks = checks.leaks(slices)
     pairs.round({"correlation": 4}).to_csv(folder / "leaks.csv", index=False, encoding="utf-8")
-    found = [checks.people_apart(table_of(survey.rows)), *found, *checks.copies(pairs), *checks.pictures(slices, noted)]
-    about = {"key": key, "rows": len(table), "fingerprint": seen.hexdigest(), "layout": survey.layout}
-    write_json(folder / "slices.json", {**about, "findings": found, "people": survey.people})
+    write_json(folder / "slices.json", {
+        "key": key, "rows": len(table), "fingerprint": seen.hexdigest(), "layout": survey.layout,
+        "findings": [*found, *leaks, *checks.pictures(slices, noted)], "people": survey.people})  # fmt: skip
 
 
-def npy_file(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A `.npy` file of zeros of uint8, memory-mapped, all of whose room is taken at once: a full disk would later kill.
-    `UserError` where there is not enough."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def npy_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A `.npy` file of zeros of uint8, memory-mapped, and written, since a disk that is full later kills. `UserError`
+    where there is no room."""
     try:
-        if hasattr(os, "posix_fallocate"):
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, array.offset + array.size)
-    except OSError as error:
-        raise UserError(f"{array.size / 2**30:.1f} GiB of decoded slices do not fit into {path.parent.parent} "
-                        f"({error.strerror}): make room, or lower data.size.") from None  # fmt: skip
-    return array
+        np.save(path, np.zeros(shape, np.uint8))
+    except OSError:
+        raise UserError(f"{math.prod(shape) / 2**30:.1f} GiB of decoded slices do not fit into {path.parent.parent}: "
+                        "make room, or lower data.size.") from None  # fmt: skip
+    return np.load(path, mmap_mode="r+")
 
 
 def _open(study, key):

@@ -19,32 +19,33 @@ def finding(check: str, kind: str, examples: list[str], what: str, then: str = "
     return {"check": check, "kind": kind, "count": count, "sentence": text, "examples": list(examples[:SHOWN])}
 
 
-def people_apart(table: pd.DataFrame) -> dict:
-    """The finding about people in two splits, "" being none; `table` as that of `Slices`."""
-    both = splits.shared(*table.loc[table["split"] != "", ["person", "split"]].to_numpy(dtype=str).T)
+def people_apart(rows) -> dict:
+    """The finding about people in two splits, by what names tell (`folders.Row`s)."""
+    both = splits.shared(*np.array([(row.person, row.split) for row in rows]).reshape(-1, 2).T)
     return finding("people in two splits", "leak", [f"{who} ({' and '.join(where)})" for who, where in both.items()],
                    "People with slices in two splits")  # fmt: skip
 
 
-def leaks(slices) -> pd.DataFrame:
-    """Pictures that are on both sides, a row a pair: first, second (names), correlation, identical (bool), how."""
+def leaks(slices) -> tuple[pd.DataFrame, list[dict]]:
+    """Pictures that are on both sides, a row a pair: first, second (names), correlation, identical (bool), how; and the
+    findings about them."""
     pairs, values, how = duplicates.copies(slices.thumbnails, slices.split)
-    same = [value > 0.9999 and not way and np.array_equal(slices.images[a], slices.images[b])
-            for (a, b), value, way in zip(pairs.tolist(), values.tolist(), how, strict=True)]  # fmt: skip
     names = slices.table["source"].where(slices.source != "", slices.person)
     place = names.duplicated(keep=False)
     names = names.where(~place, names + slices.table["position"].map(" (slice {})".format)).to_numpy()
-    return pd.DataFrame({"first": names[pairs[:, 0]], "second": names[pairs[:, 1]],
-                         "correlation": values, "identical": np.array(same, bool), "how": how})  # fmt: skip
-
-
-def copies(pairs: pd.DataFrame) -> list[dict]:
-    """The findings about what `leaks` found."""
-    same = [f"{row.first} = {row.second}" for row in pairs.itertuples() if row.identical]
-    near = [f"{row.first} ≈ {row.second} (correlation {row.correlation:.4f}{row.how and f', {row.how}'})"
-            for row in pairs.itertuples() if not row.identical]  # fmt: skip
-    return [finding(f"{kind} across splits", "leak", lines, f"Pairs of {kind} pictures in two splits")
-            for kind, lines in (("identical", same), ("near-identical", near))]  # fmt: skip
+    table = pd.DataFrame({"first": names[pairs[:, 0]], "second": names[pairs[:, 1]], "correlation": values,
+                          "identical": [value > 0.9999 and not way and np.array_equal(*slices.images[pair])
+                                        for pair, value, way in zip(pairs, values, how, strict=True)],
+                          "how": how}).astype({"identical": bool})  # fmt: skip
+    lines = {
+        "identical": [f"{row.first} = {row.second}" for row in table[table["identical"]].itertuples()],
+        "near-identical": [
+            f"{row.first} ≈ {row.second} (correlation {row.correlation:.4f}{row.how and f', {row.how}'})"
+            for row in table[~table["identical"]].itertuples()
+        ],
+    }
+    return table, [finding(f"{kind} across splits", "leak", some, f"Pairs of {kind} pictures in two splits")
+                   for kind, some in lines.items()]  # fmt: skip
 
 
 def pictures(slices, noted: pd.DataFrame) -> list[dict]:
@@ -53,13 +54,11 @@ def pictures(slices, noted: pd.DataFrame) -> list[dict]:
     flat = slices.thumbnails.reshape(len(slices), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)
     constant = low == high
-    inside = np.pad(np.zeros((62, 62), bool), 1, constant_values=True).ravel()
-    border = np.median(flat[:, inside], axis=1)
+    border = np.median(flat[:, np.pad(np.zeros((62, 62), bool), 1, constant_values=True).ravel()], axis=1)
     inverted = ~constant & (border > 191) & ((border < 64).mean() >= 0.75)
-    labels, grey = noted["labels"], slices.image_shape[-1] == 1
     odd = (
         # A folder of nothing but drawings in few colours is what its user says it is.
-        ("masks among the images", "leak" if labels.mean() < 0.9 else "warning", labels,
+        ("masks among the images", "leak" if noted["labels"].mean() < 0.9 else "warning", noted["labels"],
          "Pictures of so few levels, or such flat regions, that they are segmentation masks", ""),
         ("constant", "warning", constant, "Slices that are all one level", ""),
         ("nearly black", "warning", ~constant & (high < 32), "Slices that never reach an eighth of white",
@@ -68,8 +67,8 @@ def pictures(slices, noted: pd.DataFrame) -> list[dict]:
          "Slices that are white over more than a quarter", ""),
         ("inverted", "warning", inverted, "Slices that are bright where the others are black",
          ": black and white may be swapped"),
-        ("colour read as grey", "warning", noted["colour"] & grey, "Pictures with colour, read as their luminance",
-         "; data.channels: 3 keeps it"),
+        *[("colour read as grey", "warning", noted["colour"], "Pictures with colour, read as their luminance",
+           "; data.channels: 3 keeps it")] * (slices.image_shape[-1] == 1),
     )  # fmt: skip
     found = [finding(check, kind, names[np.flatnonzero(mask)].tolist(), *text) for check, kind, mask, *text in odd]
     sizes = noted["width"].astype(str) + "x" + noted["height"].astype(str)
@@ -77,4 +76,4 @@ def pictures(slices, noted: pd.DataFrame) -> list[dict]:
         kinds = values.value_counts()
         examples = [f"{kind} ({count:,})" for kind, count in kinds.items()] if len(kinds) > 1 else []
         found.append(finding(f"mixed {check}", "note", examples, f"Different {check} of the pictures"))
-    return found if grey else [one for one in found if one["check"] != "colour read as grey"]
+    return found

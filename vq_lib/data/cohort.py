@@ -1,7 +1,6 @@
 r"""The embedded cohort: synthetic people from a real anatomy, made without a download.
 
-nilearn carries the MNI152 T1 template and its grey- and white-matter maps inside its package. A synthetic person is
-that template seen through a map of their own: a point $x$ of the person shows the template at
+nilearn carries the MNI152 T1 template with its grey and white matter. A point $x$ of a synthetic person shows it at
 $\phi(x) = (\mathrm{id} + v)^3 \circ (\mathrm{id} + u_2) \circ (\mathrm{id} + u_1) \circ S (x)$: $S$ scales, turns and
 shifts the head, $u_1$ (broad) and $u_2$ (fine) are smooth random displacements, $v$ widens or narrows the ventricles.
 $\mathrm{id} + u$ cannot fold where $u$ has a Lipschitz constant below 1; each of them is kept below `STEEPEST`.
@@ -11,18 +10,17 @@ import functools
 import itertools
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.ndimage import label as connected
 from scipy.sparse import csr_array
 
 from vq_lib.data.folders import File, Row
-from vq_lib.data.levels import is_label_map
 from vq_lib.data.reading import Picture, on_all_cores
 from vq_lib.data.slices import Slices, table_of
 
 VERSION = 1  # to be raised with every change of what a person looks like: caches of the old ones are then made again
-
 ACKNOWLEDGEMENT = (
     "These people are synthetic: random deformations of one real anatomy, the MNI152 template (ICBM 2009a; Fonov et "
     "al., NeuroImage 2011, 54, 313–327) that nilearn carries. Scores on them show how the method works and say nothing "
@@ -50,16 +48,16 @@ def rows(people: dict[str, int], slices: int) -> list[Row]:
 def make(people: dict[str, int], slices: int = 16, size: int = 64, seed: int = 0, progress: bool = True) -> Slices:
     """`slices` axial slices, evenly spaced over `HEIGHTS`, of each of `{split: count}` synthetic people, both labels
     equally often; square images of side `size`, nose up, background exactly 0."""
-    table = rows(people, slices)
-    images = on_all_cores(lambda n: person(n, slices, size, seed, table[n * slices].label),
+    table = table_of(rows(people, slices))
+    images = on_all_cores(lambda n: person(n, slices, size, seed, table["label"][n * slices]),
                           range(len(table) // slices), "making synthetic people", progress)  # fmt: skip
-    return Slices.of(table_of(table), np.concatenate(images)[..., None])
+    return Slices.of(table, np.concatenate(images)[..., None])
 
 
 def pictures(number: int, slices: int, size: int, seed: int, label: str) -> list[Picture]:
     """The slices of one person as if read from a file."""
     images = person(number, slices, size, seed, label)
-    return [Picture(Image.fromarray(image), "L", False, 0, is_label_map(image)) for image in images]
+    return [Picture(Image.fromarray(image), "L", False, 0) for image in images]
 
 
 def person(number: int, slices: int, size: int, seed: int, label: str) -> np.ndarray:
@@ -104,11 +102,9 @@ def steepness(displacement):
     a cell each slope lies between those on its four edges, and $\|D\|_2 \le \sqrt{\|D\|_1 \|D\|_\infty}$."""
     slopes = []
     for axis in range(3):
-        slope = np.abs(np.diff(displacement, axis=axis)) / NODE
-        for other in {0, 1, 2} - {axis}:
-            ends = np.moveaxis(slope, other, 0)
-            slope = np.moveaxis(np.maximum(ends[1:], ends[:-1]), 0, other)
-        slopes.append(slope)
+        cells = [2 - (axis == other) for other in range(3)]
+        slope = sliding_window_view(np.abs(np.diff(displacement, axis=axis)) / NODE, cells, axis=(0, 1, 2))
+        slopes.append(slope.max(axis=(-3, -2, -1)))
     jacobian = np.stack(slopes)  # axis, cells, component
     return float(np.sqrt((jacobian.sum(0).max(-1) * jacobian.sum(-1).max(0)).max()))
 
@@ -149,23 +145,20 @@ def _template(pixel):
 def _volumes():
     from nilearn import datasets
 
-    volumes = []
-    for load in (datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template):
-        image = load(resolution=1)
-        first = np.round(LOW - image.affine[:3, 3]).astype(int) + 32
-        box = tuple(slice(a, b) for a, b in zip(first, first + np.round(HIGH - LOW).astype(int) + 1, strict=True))
-        volumes.append(np.pad(image.get_fdata(dtype=np.float32), 32)[box])  # the template ends a little inside the box
-    return volumes
+    loaders = datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template
+    images = [load(resolution=1) for load in loaders]
+    first = np.round(LOW - images[0].affine[:3, 3]).astype(int) + 32
+    box = tuple(map(slice, first, first + np.round(HIGH - LOW).astype(int) + 1))
+    return [np.pad(image.get_fdata(dtype=np.float32), 32)[box] for image in images]  # it ends a little inside the box
 
 
 @functools.cache
 def _widening():
     r"""The displacement that widens the ventricles most, (X, Y, Z, 3) mm on the nodes: with $g$ these blurred,
     $v = k \nabla g$ makes each point look towards them, $k$ as large as `STEEPEST` allows; $-v$ narrows them."""
-    intensity = _volumes()[0]
-    x, y, z = np.ogrid[tuple(slice(a, b + 1) for a, b in zip(LOW, HIGH, strict=True))]
+    x, y, z = np.ogrid[tuple(map(slice, LOW, HIGH + 1))]
     deep = (abs(x) < 36) & (y > -52) & (y < 34) & (z > -4) & (z < 34)
-    parts, _ = connected((intensity > 0) & (intensity < 0.5) & deep)
+    parts, _ = connected((_volumes()[0] > 0) & (_volumes()[0] < 0.5) & deep)
     ventricles = parts == np.bincount(parts[parts > 0]).argmax()
     blurred = gaussian_filter(ventricles.astype(np.float32), 6.0)[:: int(NODE), :: int(NODE), :: int(NODE)]
     field = np.stack(np.gradient(blurred, NODE), axis=-1)

@@ -4,18 +4,17 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vq_lib.data import persons, words
+from vq_lib.data import words
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 VOLUMES = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr")
 CLUTTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 VISITS = 3  # a folder may be linked as train, validation and test; more often is a maze of links
 SCAN = re.compile(r"OAS[12]_\d{4}_MR\d", re.I)  # what OASIS's table calls a scan
-ORDER = {"train": 0, "": 0, "validation": 1, "test": 2}
 
 
 class File(NamedTuple):
@@ -33,19 +32,14 @@ class File(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One slice, as names tell it."""
+    """One slice, as names tell it: "" or -1 where they do not."""
 
     file: File
-    person: str  # "" where nothing tells
-    position: int  # place in the volume, -1 where unknown
-    label: str  # "" where unknown
-    split: str  # "" where unknown
+    person: str
+    position: int  # place in the volume
+    label: str
+    split: str
     scan: str  # what a table of people may call this person or scan
-
-    @property
-    def source(self) -> str:
-        """The file's name."""
-        return self.file.name
 
 
 class Listing(NamedTuple):
@@ -55,15 +49,15 @@ class Listing(NamedTuple):
     identity: str  # "person", "scan" (of one person there may be several), or "" where nothing tells people apart
 
 
+def of_kind(files: Iterable[File], suffixes: tuple[str, ...]) -> list[File]:
+    """The files whose names end in one of `suffixes`, in upper or lower case."""
+    return [file for file in files if file.name.lower().endswith(suffixes)]
+
+
 def printable(text: str) -> str:
     """A name without what would break a terminal, a CSV file or a page: control characters and undecodable bytes."""
     text = os.fsencode(text).decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def natural(file: File) -> str:
-    """A key that sorts `slice_10` after `slice_9`."""
-    return re.sub(r"\d+", lambda match: match[0].zfill(20), file.name)
 
 
 def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
@@ -79,80 +73,86 @@ def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
     def refused(error):
         troubles[shown_as(error.filename)] = f"the folder cannot be read ({error.strerror})"
 
-    for path, below, names in os.walk(folder, followlinks=True, onerror=refused):
+    for path, below, inside in os.walk(folder, followlinks=True, onerror=refused):
         here, above = os.path.realpath(path), os.path.realpath(os.path.dirname(path))
         visits[here] += 1
         prefix = "" if path == os.fspath(folder) else shown_as(path) + "/"
         if visits[here] > VISITS or prefix and Path(above).is_relative_to(here):
             below.clear()  # a link that leads back
             continue
-        below[:] = [name for name in below if not name.startswith(".") and name not in CLUTTER]
-        for name in names:
+        below[:], inside = ([name for name in some if not name.startswith(".") and name not in CLUTTER]
+                            for some in (below, inside))  # fmt: skip
+        for name in inside:
             full, shown = os.path.join(path, name), prefix + printable(name)
-            if name.startswith(".") or name in CLUTTER:
-                continue
             try:
                 state = os.stat(full)
-                if stat.S_ISREG(state.st_mode):
-                    files.append(File(shown, full, state.st_size, state.st_mtime_ns))
-                    continue
-                why = "it is no regular file"
+                why = "" if stat.S_ISREG(state.st_mode) else "it is no regular file"
             except FileNotFoundError:
                 annexed = os.path.islink(full) and ".git/annex" in os.readlink(full).replace(os.sep, "/")
                 why = "the link leads nowhere" + " (datalad get, or git annex get, fetches it)" * annexed
             except OSError as error:  # a link onto itself, say
                 why = f"it cannot be reached ({error.strerror})"
-            if name.lower().endswith(IMAGES + VOLUMES):
+            if not why:
+                files.append(File(shown, full, state.st_size, state.st_mtime_ns))
+            elif name.lower().endswith(IMAGES + VOLUMES):
                 troubles[shown] = why
     return sorted(files), dict(sorted(troubles.items()))
 
 
-def rows(files: Sequence[File], person: str | None, volumes: bool = False) -> Listing:
-    """A row for each file, with person (`person`: `data.person`), label, split and position as the words of its path
-    tell them; `volumes`: each file is a scan of somebody, and of no class where no folder tells one."""
-    names = [file.name for file in files]
-    people, splits = persons.people(names, person, volumes), words.splits(names)
-    about = zip(files, people.names, labels(names, splits, people, volumes), splits, strict=True)
-    scans = [SCAN.findall(name)[:1] for name in names]
-    made = [Row(file, who, words.position(file.name), label, split, (scan or [who.split("/")[-1] or file.name])[0])
-            for (file, who, label, split), scan in zip(about, scans, strict=True)]  # fmt: skip
-    return Listing(made, people.identity)
+def rows(files: Iterable[File], person: str | None, volumes: bool = False) -> Listing:
+    """A row for each file, `slice_10` after `slice_9`, with person (`person`: `data.person`), label, split and position
+    as the words of its path tell them; `volumes`: each file is a scan of somebody, and of no class where no folder
+    tells one."""
+    files = sorted(files, key=lambda file: re.sub(r"\d+", lambda match: match[0].zfill(20), file.name))
+    paths = [file.name for file in files]
+    (people, identity), splits = words.people(paths, person, volumes), words.splits(paths)
+    about = zip(files, people, labels(paths, splits, people, volumes), splits, strict=True)
+    made = [Row(file, who, int(next(iter(words.POSITION.findall(file.parts[-1])), -1)), label, split,
+                next(iter(SCAN.findall(file.name)), who.split("/")[-1] or file.name))
+            for file, who, label, split in about]  # fmt: skip
+    return Listing(made, identity)
 
 
-def labels(names: Sequence[str], splits: Sequence[str], people: persons.People, volumes: bool = False) -> list[str]:
+def ordered(made: Iterable[Row], identity: str) -> Listing:
+    """Rows by split, the number in which the scan's name ends, and position."""
+    order = {"train": 0, "": 0, "validation": 1, "test": 2}
+
+    def place(row):
+        return order.get(row.split, 3), int(row.scan.rpartition("_")[2]), row.position
+
+    return Listing(sorted(made, key=place), identity)
+
+
+def labels(paths: Sequence[str], splits: Sequence[str], people: Sequence[str], volumes: bool = False) -> list[str]:
     """The class of each path, as folders tell it: the deepest level, above the folders of people, whose names occur
-    for several people (or, where nobody is known, in several splits); else the folder that holds the file.
-    """
-    paths = [name.split("/")[:-1] for name in names]
-    common = words.shared(paths)
-    left = [_classes(path[common:], who) for path, who in zip(paths, people.names, strict=True)]
+    for several people (or, where nobody is known, in several splits); else the folder that holds the file."""
+    parts = [path.split("/")[:-1] for path in paths]
+    common = len(os.path.commonprefix(parts))
+    left = [_classes(path[common:], who) for path, who in zip(parts, people, strict=True)]
     if not any(left):  # with no class beside it, the last shared folder is the class itself
-        only = _classes(paths[0][:common][-1:], people.names[0]) if paths and not volumes else []
-        return (only or [""]) * len(names)
-    units = people.names if all(people.names) else splits
+        only = _classes(parts[0][:common][-1:], people[0]) if parts and not volumes else []
+        return (only or [""]) * len(parts)
+    units = people if all(people) else splits
     for level in range(1, max(map(len, left)) + 1):
         pairs = {(unit, path[-level]) for unit, path in zip(units, left, strict=True) if len(path) >= level}
         classes, of = {name for _, name in pairs}, {unit for unit, _ in pairs}
         nearly = len(pairs) <= 1.1 * len(of)  # everybody in one
-        if 1 < len(classes) < (len(of) if units is people.names else len(pairs)) and (nearly or units is splits):
+        if 1 < len(classes) < (len(of) if units is people else len(pairs)) and (nearly or units is splits):
             return [path[-level] if len(path) >= level else "" for path in left]
     return [path[-1] if path and not volumes else "" for path in left]
 
 
 def _classes(folders, who):
     """The folders, down to the person's own, that may name a class."""
-    who, own = who.rpartition("/")[2].lower(), len(folders)
-    for number, part in reversed(list(enumerate(folders))):
-        if who and (part.lower() == who or len(who) > 3 and who in part.lower()):
-            own = number
-    return [part for part in folders[:own] if not words.split(part) and not words.CONTAINER.search(words.words(part))]
+    who = who.rpartition("/")[2].lower()
+    own = [bool(who) and (part.lower() == who or len(who) > 3 and who in part.lower()) for part in folders]
+    return [part for part in folders[: [*own, True].index(True)]
+            if not words.split(part) and not words.CONTAINER.search(words.words(part))]  # fmt: skip
 
 
-def single(files: Sequence[File]) -> list[File]:
+def single(files: Iterable[File]) -> list[File]:
     """The files without copies, which a layout that lies twice in a folder has: of equal names in one split the least
     deep one. Copies in two splits stay, to be found as leaks."""
-    first: dict[tuple[str, str], File] = {}
-    above = sorted(files, key=lambda file: (len(file.parts), file.name))
-    for file, split in zip(above, words.splits([file.name for file in above]), strict=True):
-        first.setdefault((split, file.parts[-1]), file)
-    return list(first.values())
+    deepest = sorted(files, key=lambda file: (len(file.parts), file.name), reverse=True)
+    splits = words.splits([file.name for file in deepest])
+    return list({(split, file.parts[-1]): file for split, file in zip(splits, deepest, strict=True)}.values())

@@ -18,7 +18,7 @@ def to_white(levels: np.ndarray, white: float | None) -> np.ndarray:
     """Levels as uint8, 0 to 255, so that `white` becomes 255: `level * 256 // (white + 1)` of whole numbers, so that 16
     bits lose their lower eight, `level * 255 / white` of others. NaN at the border is background, see `window`."""
     if levels.dtype.kind == "f":
-        levels = np.where(_outside(levels), 0, levels) * (255 / (white or WHITE)) + 0.5
+        levels = np.where(_outside(levels)[0], 0, levels) * (255 / (white or WHITE)) + 0.5
     else:
         levels = levels.astype(np.int64) * 256 // (int(white or WHITE) + 1)
     return np.clip(levels, 0, 255).astype(np.uint8)
@@ -29,22 +29,18 @@ def bright_enough(white: float | None, tops: Sequence[int], names: Sequence) -> 
     an eighth of theirs: they hold fewer bits."""
     top, name = max(zip(tops, map(str, names), strict=True), default=(0, ""))
     if white is None and 0 < top < (WHITE + 1) // 8:
-        raise UserError(
-            f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and would come out nearly "
-            f"black: set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} (or to "
-            f"{WHITE}, to read them as they are)."
-        )
+        raise UserError(f"The 16-bit images, such as {name}, hold no level above {top:,} of {WHITE:,} and are nearly "
+                        f"black: set data.white to the level that is white, such as {2 ** int(top).bit_length() - 1} "
+                        f"(or to {WHITE}, to read them as they are).")  # fmt: skip
 
 
 def window(levels: np.ndarray) -> np.ndarray:
-    """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255.
-
-    Its upper end is taken over the levels above the lower one. Background becomes 0: NaN that reaches the border, and
-    the commonest level of the border, also where others lie below it, as in volumes standardised within a mask. Other
-    NaN, or infinite levels, are a `ValueError`.
-    """
-    outside = _outside(levels)
-    values, counts = np.unique(_border(levels), return_counts=True, equal_nan=True)
+    """Levels of a volume or a slice, float, as uint8 of the same shape: the `WINDOW` becomes 0 to 255, its upper end
+    that of the levels above the lower one. Background becomes 0: NaN that reaches the border, and the commonest level
+    of the border, also where others lie below it, as in volumes standardised within a mask. `ValueError` where other
+    levels are NaN or infinite."""
+    outside, border = _outside(levels)
+    values, counts = np.unique(border, return_counts=True, equal_nan=True)
     common = values[counts.argmax()] if counts.max() >= COMMON * counts.sum() else np.nan
     steps = tuple(slice(None, None, max(1, side // 96)) for side in levels.shape[: 2 * (levels.ndim > 2)])
     sample = levels[steps][~outside[steps]]
@@ -59,22 +55,18 @@ def window(levels: np.ndarray) -> np.ndarray:
     return np.clip((np.where(outside, low, levels) - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
 
 
-def _border(levels):
-    return np.concatenate([levels.take(end, axis).ravel() for axis in range(levels.ndim) for end in (0, -1)])
-
-
 def _outside(levels):
-    if np.isinf(levels).any() or (np.isnan(levels).any() and not np.isnan(_border(levels)).any()):
+    """Where levels are NaN, which reaches the border, and the levels of the border."""
+    border = np.concatenate([levels.take(end, axis).ravel() for axis in range(levels.ndim) for end in (0, -1)])
+    if np.isinf(levels).any() or (np.isnan(levels).any() and not np.isnan(border).any()):
         raise ValueError("it holds levels that are no numbers")
-    return np.isnan(levels)
+    return np.isnan(levels), border
 
 
 def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:
-    """Whether levels, 2-D or 3-D, are labels: whole numbers, at most `few` of them, or at most `most` in flat regions.
-
-    Flat: of the pixels that have neither the commonest level nor the highest (where an image may be saturated), the
-    share `FLAT` or more equal their neighbours along the first two axes.
-    """
+    """Whether levels, 2-D or 3-D, are labels: whole numbers, at most `few` of them, or at most `most` in flat regions,
+    where of the pixels that have neither the commonest level nor the highest (which may be saturated) the share `FLAT`
+    or more equal their neighbours along the first two axes."""
     row = levels[len(levels) // 2]  # most images are known by one
     if (row != np.round(row)).any() or (levels.ndim == 2 and len(np.unique(row)) > 64):
         return False

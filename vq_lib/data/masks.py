@@ -15,8 +15,7 @@ def tissues(study: Study, slices: Slices, rows: np.ndarray) -> np.ndarray | None
     """Tissue of each pixel of the slices `rows`: uint8 (n, H, W), 0 to 3 in the order of `LEVELS`; None without masks.
 
     `keras_png_slices_seg_test/seg_441_slice_0.nii.png` belongs to `keras_png_slices_test/case_441_slice_0.nii.png`. A
-    pixel that averages several of a mask is the tissue of the one in its middle.
-    """
+    pixel that averages several of a mask is the tissue of the one in its middle."""
     classes = np.empty((len(rows), *slices.images.shape[1:3]), np.uint8)
     for mask, source in zip(classes, slices.source[rows], strict=True):
         name = re.sub(r"keras_png_slices_(\w+)/case_", r"keras_png_slices_seg_\1/seg_", source)

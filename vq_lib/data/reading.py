@@ -41,28 +41,24 @@ class Picture(NamedTuple):
     top: int = 0  # the highest level of a 16-bit file
 
 
-def pictures(
-    path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True, count: int | None = 16,
-    span: tuple[float, float] = (0.35, 0.75), plane: str = "axial", volume: int | None = None,
-) -> list[Picture]:  # fmt: skip
-    """The slices of a file: `count` of a volume (see `voxels.pictures`), else the one that it holds; without `decode`,
-    only a look at checksums and header. Raises anything where the file is broken; `reason` makes a sentence of it.
-    """
+def pictures(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True,
+             count: int | None = 16, **cut: Any) -> list[Picture]:  # fmt: skip
+    """The slices of a file: `count` of a volume, `cut` as in `voxels.pictures`, else the one that it holds; without
+    `decode`, only a look at checksums and header. Raises anything where it is broken: `reason` makes a sentence."""
     if not str(path).lower().endswith(VOLUMES):
         return [picture(path, channels, white, decode)]
     if not decode:
-        voxels.look(str(path), volume)
+        voxels.look(str(path), cut.get("volume"))
         return []
-    slices = voxels.pictures(str(path), count, span, plane, volume, white)
-    return [Picture(image, "volume", False, zlib.crc32(image.tobytes()), labels) for image, labels in slices]
+    return [Picture(image, "volume", False, zlib.crc32(image.tobytes()), labels)
+            for image, labels in voxels.pictures(str(path), count, white=white, **cut)]  # fmt: skip
 
 
 def picture(path: str | Path, channels: int = 1, white: int | None = None, decode: bool = True) -> Picture:
     """The picture in an image file, for `channels` 1 (colour becomes luminance) or 3; otherwise as `pictures`."""
-    with open(path, "rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size > BYTES:
-            raise ValueError(f"it is larger than {BYTES >> 20} MiB")
-        content = file.read()
+    if os.path.getsize(path) > BYTES:
+        raise ValueError(f"it is larger than {BYTES >> 20} MiB")
+    content = Path(path).read_bytes()
     crc = _checksum(content)
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if image.width * image.height > PIXELS:
@@ -117,13 +113,13 @@ def _checksum(content):
         return zlib.crc32(content)
     at, kind, own = 8, b"", b""
     while kind != b"IEND":
-        length = int.from_bytes(content[at : at + 4], "big")
-        kind, end = content[at + 4 : at + 8], at + 8 + length
-        if len(content) < end + 4:
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        kind, stored = content[at + 4 : at + 8], content[end : end + 4]
+        if len(stored) < 4:
             raise ValueError("it is cut off")
-        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(stored, "big"):
             raise ValueError("its checksum is wrong")
-        at, own = end + 4, own + content[end : end + 4]
+        at, own = end + 4, own + stored
     return zlib.crc32(own)
 
 
@@ -131,33 +127,28 @@ def fit(image: Image.Image, size: int, channels: int = 1) -> np.ndarray:
     """`image` scaled so that its longer side is `size`, in the middle of a black square: uint8 (size, size, channels).
 
     Shrinking averages over areas (Pillow's BOX): from 256 to 128 pixels each is the mean of its four. Unlike a Lanczos
-    filter this never overshoots, so that a black background stays exactly black. Enlarging is bicubic.
-    """
-    longer = max(image.size)
-    width, height = (max(1, round(side * size / longer)) for side in image.size)
+    filter this never overshoots, so that a black background stays exactly black. Enlarging is bicubic."""
+    width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
     square = Image.new("RGB" if channels == 3 else "L", (size, size))
-    square.paste(image.resize((width, height), _filter(longer, size)), ((size - width) // 2, (size - height) // 2))
+    square.paste(_resized(image, width, height), ((size - width) // 2, (size - height) // 2))
     return np.asarray(square).reshape(size, size, channels)
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
     """`image` as grey levels, uint8 (64, 64), whatever its proportions are."""
-    how = _filter(max(image.size), THUMBNAIL)
-    return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), how, reducing_gap=2.0))
+    return np.asarray(_resized(image.convert("L"), THUMBNAIL, THUMBNAIL, reducing_gap=2.0))
 
 
-def _filter(side, size):
-    return Image.Resampling.BOX if size <= side else Image.Resampling.BICUBIC
+def _resized(image, width, height, **options):
+    how = Image.Resampling.BOX if max(width, height) <= max(image.size) else Image.Resampling.BICUBIC
+    return image.resize((width, height), how, **options)
 
 
-def read_all(
-    sources: Sequence[Callable], images: Any = None, thumbnails: Any = None, progress: bool = True
-) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Read files on all cores, so that memory does not grow with their number: `sources` are functions, of which each
-    returns equally many `Picture`s; `images` and `thumbnails`, uint8 (n, size, size, channels) and (n, 64, 64), are
-    filled, or, where None, the sources only called. Returns what was noted about each slice that was read, and
-    `{index of the file: reason}` of the broken.
-    """
+def read_all(sources: Sequence[Callable], images: Any = None, thumbnails: Any = None,
+             progress: bool = True) -> tuple[pd.DataFrame, dict[int, str]]:  # fmt: skip
+    """Fill `images` and `thumbnails`, uint8 (n, size, size, channels) and (n, 64, 64), on all cores from `sources`,
+    functions of which each returns equally many `Picture`s; where None, the sources are only called. Returns what was
+    noted about each slice that was read, and `{index of the file: reason}` of the broken."""
     each = 0 if images is None else len(images) // max(1, len(sources))
 
     def one(number):
@@ -174,21 +165,18 @@ def read_all(
 
     results = on_all_cores(one, range(len(sources)), "reading images" if each else "checking images", progress)
     broken = {number: result for number, result in enumerate(results) if isinstance(result, str)}
-    noted = [row for result in results if not isinstance(result, str) for row in result]
+    noted = [row for number, result in enumerate(results) if number not in broken for row in result]
     return pd.DataFrame(noted, columns=["width", "height", *Picture._fields[1:]]), broken
 
 
-def read_any(
-    paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None, progress: bool = False,
-    **volumes: Any,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def read_any(paths: Sequence[str | Path], size: int, channels: int = 1, white: int | None = None,
+             progress: bool = False, **cut: Any) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The slices in files of any kind, uint8 (n, size, size, channels), and which of `paths` each is from, (n,) int;
-    `volumes`: how these are cut, see `pictures`. `UserError` where a file cannot be read, or is too dark for its white.
-    """
+    `cut`: see `pictures`. `UserError` where a file cannot be read, or is too dark for its white."""
 
     def one(path):
         try:
-            found = pictures(path, channels, white, **volumes)
+            found = pictures(path, channels, white, **cut)
             return [fit(each.image, size, channels) for each in found], max(each.top for each in found)
         except Exception as error:
             raise UserError(f"The image {path} cannot be read: {reason(error)}.") from None

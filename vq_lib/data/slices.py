@@ -13,27 +13,16 @@ COLUMNS = ("person", "position", "label", "split", "source")
 
 @dataclass(frozen=True)
 class Slices:
-    """N slices in the order of the table.
+    """N slices in the order of the table."""
 
-    Attributes:
-        images: uint8, (N, height, width, channels), possibly memory-mapped.
-        person: (N,) str, who the slice is of.
-        position: (N,) int, the slice's place in its volume, from 0, -1 where unknown.
-        label: (N,) str, class of the person, empty where unknown.
-        split: (N,) str, one of `SPLITS`; all slices of a person are in one, unless the recipe allows leaks.
-        source: (N,) str, the file it was read from, as named on disk.
-        thumbnails: uint8, (N, 64, 64), small grey copies that checks and neighbours compare; None where not needed.
-        fingerprint: SHA-256 of what decides images and table, for provenance and to key what is made from them.
-    """
-
-    images: np.ndarray
-    person: np.ndarray
-    position: np.ndarray
-    label: np.ndarray
-    split: np.ndarray
-    source: np.ndarray
-    thumbnails: np.ndarray | None = None
-    fingerprint: str = ""
+    images: np.ndarray  # uint8, (N, height, width, channels), possibly memory-mapped
+    person: np.ndarray  # (N,) str, who the slice is of
+    position: np.ndarray  # (N,) int, the slice's place in its volume, from 0, -1 where unknown
+    label: np.ndarray  # (N,) str, class of the person, empty where unknown
+    split: np.ndarray  # (N,) str, one of `SPLITS`; all slices of a person are in one, unless the recipe allows leaks
+    source: np.ndarray  # (N,) str, the file it was read from, as named on disk
+    thumbnails: np.ndarray | None = None  # uint8, (N, 64, 64), small grey copies that checks and neighbours compare
+    fingerprint: str = ""  # SHA-256 of what decides images and table, for provenance and to key what is made from them
 
     def __post_init__(self):
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -85,25 +74,18 @@ class Slices:
 def conditions(wanted, table: pd.DataFrame) -> tuple[tuple[str, ...], int, np.ndarray]:
     """Labels and positions as numbers, for a prior that is told what `prior.condition` (`wanted`) says: names of the
     labels, number of positions, and int32 (N, 2): label, position, -1 where the training slices (of split "train" or
-    "") do not show it. `UserError` where they show none at all.
-    """
-    train, condition = table[table["split"].isin(["", "train"])], np.full((len(table), 2), -1, np.int32)
-    labels: tuple[str, ...] = ()
-    count = 0
-    if "label" in wanted:
-        labels = tuple(sorted(set(train["label"]) - {""}))
-        if not labels:
-            raise UserError("prior.condition names 'label', but the slices have no labels: leave it out, or give a "
-                            "subjects.csv that has some.")  # fmt: skip
-        condition[:, 0] = pd.Index(labels).get_indexer(table["label"])
-    if "position" in wanted:
-        count = int(train["position"].max()) + 1 if len(train) else 0
-        if not count:
-            raise UserError("prior.condition names 'position', but the slices' positions are not known: leave it out.")
-        condition[:, 1] = table["position"].where(table["position"] < count, -1)
-    return labels, count, condition
+    "") do not show it. `UserError` where they show none at all."""
+    train = table[table["split"].isin(["", "train"])]
+    labels = tuple(sorted(set(train["label"]) - {""})) if "label" in wanted else ()
+    count = int(train["position"].max()) + 1 if "position" in wanted and len(train) else 0
+    for name, known, cure in (("label", labels, ", or give a subjects.csv that has some"), ("position", count, "")):
+        if name in wanted and not known:
+            raise UserError(f"prior.condition names '{name}', but the slices have no {name}s: leave it out{cure}.")
+    label = pd.Index(labels, dtype=object).get_indexer(table["label"])
+    position = table["position"].where(table["position"] < count, -1)
+    return labels, count, np.stack([label, position], axis=1).astype(np.int32)
 
 
 def table_of(rows) -> pd.DataFrame:
     """The table that `folders.Row`s make."""
-    return pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS)
+    return pd.DataFrame([(*row[1:5], row.file.name) for row in rows], columns=COLUMNS)

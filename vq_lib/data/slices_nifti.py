@@ -1,10 +1,9 @@
 """Slices that are NIfTI files of their own: `keras_slices_data/keras_slices_train/case_004_week_0_slice_0.nii.gz`.
 
-So the HipMRI study of prostates is passed on, with label maps beside it in `keras_slices_seg_*`. A file is known as a
-slice by the word "slice" in its name; to a recipe this is a kind of `layout: volumes`.
+So the HipMRI study of prostates is passed on. To a recipe this is a kind of `layout: volumes`.
 """
 
-from vq_lib.data.folders import VOLUMES, File, Listing, natural, rows
+from vq_lib.data.folders import VOLUMES, File, Listing, of_kind, rows
 from vq_lib.data.words import words
 from vq_lib.recipe import Data
 
@@ -16,11 +15,10 @@ ACKNOWLEDGEMENT = (
 
 
 def is_slice(file: File) -> bool:
-    """Whether the name of a volume's file says that it holds one slice."""
+    """Whether the name of a volume's file says, by the word "slice", that it holds one."""
     return "slice" in words(file.parts[-1]).split()
 
 
 def listing(files: list[File], data: Data) -> Listing:
-    """A row for each such file, by name."""
-    flat = [file for file in files if file.name.lower().endswith(VOLUMES) and is_slice(file)]
-    return rows(sorted(flat, key=natural), data.person)
+    """A row for each such file."""
+    return rows(filter(is_slice, of_kind(files, VOLUMES)), data.person)

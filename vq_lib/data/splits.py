@@ -18,14 +18,10 @@ def assign(
 ) -> tuple[np.ndarray, dict[str, int]]:
     """The split of each slice, (N,) str: as the folders say, and where there is no folder for one, cut from the people
     to train on; and `{split: number of people}` of those that were cut. `UserError` where nothing is left to train on.
+    `shares` is `{"test": share, "validation": share}`; `split` is "" where no folder says.
 
     The cut is by person, seeded, and stratified: people of each label in random order are numbered by quantile, and the
-    lowest quantiles over all labels are taken, so that each label gives its share.
-
-    Args:
-        person, label, split: (N,) str; `split` is one of `SPLITS`, or "" where no folder says.
-        shares: `{"test": share, "validation": share}` of the training people, for splits that no folder gives.
-    """
+    lowest quantiles over all labels are taken, so that each label gives its share."""
     missing = [name for name in ("test", "validation") if name not in split]
     split = np.where(split == "", "train", split).astype("U10")
     pool = np.unique(person[split == "train"])
@@ -48,8 +44,8 @@ def assign(
 
 
 def shared(person: np.ndarray, split: np.ndarray) -> dict[str, list[str]]:
-    """People with slices in two splits: `{person: [splits]}`."""
-    pairs = pd.DataFrame({"person": person, "split": split}).drop_duplicates().query("person != ''")
+    """People with slices in two splits: `{person: [splits]}`; "" is nobody, or no split."""
+    pairs = pd.DataFrame({"person": person, "split": split}).drop_duplicates().query("person != '' and split != ''")
     several = pairs[pairs.duplicated("person", keep=False)]
     return {who: sorted(where, key=SPLITS.index) for who, where in several.groupby("person")["split"]}
 
@@ -64,14 +60,11 @@ def groups(count: int, pairs: np.ndarray) -> np.ndarray:
 def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, Any]]:
     """What the nearest neighbour knows under a split by slice and under one by person.
 
-    Each slice in turn is looked up among the slices of the other of `FOLDS` folds, by correlation of thumbnails. Once
-    the folds are drawn by slice, once by person; all else is the same. `most`: slices, of people drawn at random.
-
-    Returns:
-        `{"slice" | "person": {"same_label", "same_person", "correlation"}}`, means over slices; `same_label` counts
-        slices with a label only, and is None where there are fewer than two labels. Where there are two or more,
-        `"constant": {"label", "same_label"}` is what answering the most frequent label each time would score.
-    """
+    Each slice in turn (of people drawn at random, at most `most` slices) is looked up among those of the other of
+    `FOLDS` folds, by correlation of thumbnails; once the folds are drawn by slice, once by person, all else the same.
+    `{"slice" | "person": {"same_label", "same_person", "correlation"}}`, means over slices; `same_label` is over those
+    with a label, None where there are fewer than two labels. With two or more, `"constant": {"label", "same_label"}` is
+    what answering the most frequent label each time would score."""
     rng = np.random.default_rng(seed)
     names, person = np.unique(slices.person, return_inverse=True)
     order = rng.permutation(len(names))
@@ -85,13 +78,11 @@ def neighbours(slices, seed: int = 0, most: int = 6000) -> dict[str, dict[str, A
     folds = {"slice": rng.permutation(len(rows)) % FOLDS, "person": rng.permutation(len(names))[person] % FOLDS}
     scores: dict[str, dict[str, Any]] = {}
     for name, fold in folds.items():
-        nearest, best = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
-        for part in np.array_split(np.arange(len(rows)), len(rows) // 512 + 1):
-            alike = np.where(fold[part, None] == fold, -2, vectors[part] @ vectors.T)
-            nearest[part], best[part] = alike.argmax(axis=1), alike.max(axis=1)
+        alike = np.where(fold[:, None] == fold, -2, vectors @ vectors.T)
+        nearest = alike.argmax(axis=1)
         same = float((label == label[nearest])[label != ""].mean()) if len(kinds) > 1 else None
         scores[name] = {"same_label": same, "same_person": float((person == person[nearest]).mean()),
-                        "correlation": float(best.mean())}  # fmt: skip
+                        "correlation": float(alike.max(axis=1).mean())}  # fmt: skip
     if len(kinds) > 1:
         scores["constant"] = {"label": kinds.idxmax(), "same_label": float(kinds.max())}
     return scores

@@ -1,9 +1,8 @@
 """A table of people: labels, age and sex joined to the slices, and the scans of one person brought together.
 
-`subjects.csv` beside the slices (or another of `TABLES`, or what `data.subjects` names) has a row a person or a scan.
-Known columns, whatever their case and spaces: an id (`case`, `id`, `scan`, `MRI ID`, `Image Data ID`, `file`, …), a
-person (`person`, `subject`, `PTID`, …), a label (`label`, `group`, `diagnosis`, …, or `CDR`), `age`, and `sex` (or
-`M/F`). Commas, semicolons or tabs; UTF-8, UTF-16 or Latin-1; Excel where openpyxl is installed.
+`subjects.csv` beside the slices (or another of `TABLES`, or what `data.subjects` names) has a row a person or a scan,
+and columns as below, whatever their case and spaces (`MRI ID`, `M/F`), `age` and `CDR`. Commas, semicolons or tabs;
+UTF-8, UTF-16 or Latin-1; Excel where openpyxl is installed.
 """
 
 import functools
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vq_lib.data import persons
+from vq_lib.data import words
 from vq_lib.data.folders import Listing
 from vq_lib.errors import UserError
 
@@ -33,7 +32,11 @@ def read(path: Path) -> pd.DataFrame:
         if excel:
             table = pd.read_excel(path, dtype=str, keep_default_na=False)
         else:
-            text = _text(path.read_bytes()) or "empty"
+            content = path.read_bytes() or b"empty"
+            try:
+                text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+            except UnicodeDecodeError:
+                text = content.decode("latin-1")
             separator = max(",;\t", key=text.partition("\n")[0].count)
             table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
     except (OSError, ValueError, ImportError, KeyError, zipfile.BadZipFile) as error:
@@ -46,14 +49,6 @@ def read(path: Path) -> pd.DataFrame:
         raise UserError(f"The table of people {path} has no column that names people, such as case, id or subject; "
                         f"it has {', '.join(names)}.")  # fmt: skip
     return table
-
-
-def _text(content):
-    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    try:
-        return content.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 @functools.lru_cache(maxsize=65536)
@@ -80,29 +75,26 @@ def label(row: pd.Series | dict, path: Path) -> str:
 
 
 def join(listing: Listing, path: Path) -> tuple[Listing, dict[str, dict[str, str]], list[str], list[str]]:
-    """The listing with the table's labels and people, `{person: {"age", "sex"}}`, names of people without a row, and
-    rows without slices.
-
-    A label that a folder gave stays. People keep the names that they have on disk; only where names tell no more than
-    scans, or nothing, the table's take their place.
-    """
+    """The listing with the table's labels and people, `{person: {"age", "sex"}}`, people without a row, and rows
+    without slices. Labels of folders stay, and so do people's names on disk, unless these tell no more than scans."""
     table = read(path)
     ids, who = table[[name for name in IDS if name in table]], _first(table, PERSON)
     for name in ids:  # OASIS-1's own table has no column of people, but ids that tell them
-        named = persons.people(table[name].tolist())
-        who = who.where(who != "", named.names if named.identity == "person" else "")
+        named, identity = words.people(table[name].tolist())
+        who = who.where(who != "", named if identity == "person" else "")
     entries, sex = table.to_dict("records"), _first(table, SEX).str[:1].str.upper()
-    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.source) for row in listing.rows])
-    matched, rows = _match(ids, keys).tolist(), list(listing.rows)
+    keys = pd.DataFrame([(row.scan, row.person, row.file.parts[-1], row.file.name) for row in listing.rows])
+    matched, rows, without = _match(ids, keys).tolist(), [], set()
     people: dict[str, dict[str, str]] = {}
-    for number, entry in enumerate(matched):
-        if entry >= 0:
-            row = rows[number]
+    for row, entry in zip(listing.rows, matched, strict=True):
+        if entry < 0:
+            without.add(row.person or row.file.name)
+        else:
             person = row.person if listing.identity == "person" else who[entry] or row.person
-            rows[number] = row._replace(person=person, label=row.label or label(entries[entry], path))
+            row = row._replace(person=person, label=row.label or label(entries[entry], path))
             known = {"age": entries[entry].get("age"), "sex": sex[entry]}
             people.setdefault(person, {name: value for name, value in known.items() if value})
-    without = {row.person or row.source for row, entry in zip(listing.rows, matched, strict=True) if entry < 0}
+        rows.append(row)
     spare = _first(table[~table.index.isin(matched)], ids.columns)
     grouped = listing.identity == "person" or bool((who != "").all()) and not without
     listing = Listing(rows, "person" if grouped else listing.identity)
@@ -117,19 +109,17 @@ def _first(table, columns):
 
 def _match(ids, keys):
     """The row of the table that each slice belongs to, -1 where none: by equal names, else by `canonical` ones of which
-    there is one only (`sub-1` and `sub-01` are two), else by those without the scan's `_MR1`.
-    """
+    there is one only (`sub-1` and `sub-01` are two), else by those without the scan's `_MR1`."""
+
+    def forms(names, form):
+        names = names.str.strip().str.lower()
+        several = names.groupby(names.map(canonical)).transform("nunique") > 1
+        return names.map(form).mask(several & (form is not str), "")
+
     row = pd.Series(float("nan"), keys.index)
     for form in (str, canonical, lambda name: re.sub(r"_mr\d$", "", canonical(name))):
-        known = pd.concat([_forms(ids[column], form) for column in ids])
+        known = pd.concat([forms(ids[column], form) for column in ids])
         known = pd.Series(known.index, known)[lambda some: ~some.index.duplicated() & (some.index != "")]
         for key in keys:
-            row = row.fillna(_forms(keys[key], form).map(known))
+            row = row.fillna(forms(keys[key], form).map(known))
     return row.fillna(-1).astype(int)
-
-
-def _forms(names, form):
-    """Names in one form, "" where several that differ would have the same `canonical` one."""
-    names = names.str.strip().str.lower()
-    several = names.groupby(names.map(canonical)).transform("nunique") > 1
-    return names.map(form).mask(several & (form is not str), "")

@@ -3,7 +3,7 @@
 How a volume becomes slices stands in `voxels`.
 """
 
-from vq_lib.data.folders import VOLUMES, File, Listing, natural, rows
+from vq_lib.data.folders import VOLUMES, File, Listing, of_kind, rows
 from vq_lib.data.slices_nifti import is_slice
 from vq_lib.recipe import Data
 
@@ -14,7 +14,6 @@ STRIPPED = "_t88_masked_gfc"  # OASIS-1 has each scan in several states: this on
 
 def listing(files: list[File], data: Data) -> Listing:
     """`data.slices` rows for each volume among `files`."""
-    volumes = [file for file in files if file.name.lower().endswith(VOLUMES) and not is_slice(file)]
-    volumes = [file for file in volumes if STRIPPED in file.name] or volumes
-    scans = rows(sorted(volumes, key=natural), data.person, volumes=True)
+    volumes = [file for file in of_kind(files, VOLUMES) if not is_slice(file)]
+    scans = rows([file for file in volumes if STRIPPED in file.name] or volumes, data.person, volumes=True)
     return Listing([row._replace(position=k) for row in scans.rows for k in range(data.slices)], scans.identity)

@@ -18,12 +18,9 @@ LABELS = 64  # whole numbers, so few in all of a volume: labels
 
 
 def look(path: str, volume: int | None = None, load: bool = False):
-    """Look at a file's header; with `load`, return its levels and its voxel sizes in mm.
-
-    A volume, number `volume` of a 4-D file, is float32 (x, y, z), axes towards right, front and top. A single slice is
-    (rows, columns) as it is stored, of its own dtype. Raises ValueError, OSError or what nibabel raises where the file
-    is broken, holds no single volume, or more than `BYTES`.
-    """
+    """Look at a file's header; with `load`, return its levels and its voxel sizes in mm: a volume, number `volume` of a
+    4-D file, as float32 (x, y, z), axes towards right, front and top; a single slice (rows, columns) as it is stored.
+    Raises ValueError, OSError or what nibabel raises where the file is broken, or holds none or too large a one."""
     import nibabel
 
     if path.lower().endswith(("gz", "mgz")):
@@ -44,12 +41,11 @@ def look(path: str, volume: int | None = None, load: bool = False):
         raise ValueError(f"it holds {count} volumes, and none of data.volume {volume}")
     if kind.kind not in "iuf" or np.prod(shape[:3], dtype=float) * max(kind.itemsize, 4) > BYTES:
         raise ValueError(f"it has {'x'.join(map(str, shape))} voxels of {kind}: too many, or no levels")
-    if len(shape) == 2:
-        return (np.asarray(image.dataobj).reshape(shape), np.ones(2)) if load else None
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+    flat = len(shape) == 2
+    if not flat and (affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6):
         raise ValueError("its header has no usable orientation")
-    if not load:
-        return None
+    if not load or flat:
+        return (np.asarray(image.dataobj).reshape(shape), np.ones(2)) if load else None
     stored = image.dataobj[..., volume] if len(shape) == 4 else image.dataobj
     header = image.header.structarr
     orient = header["orient"].item()[:1] if "orient" in header.dtype.names else b""
@@ -68,11 +64,9 @@ def pictures(
     """The slices of a file as 8-bit Pillow images with square pixels, and whether they show labels.
 
     A volume gives `count` slices of `plane`, evenly spaced over `span` of the brain's extent (from below, behind or the
-    left), levels as `levels.window` has them. Nose or crown is up, the person's left on the left, the nose on the
-    right. The brain reaches over the slices with at least a tenth of the largest slice's voxels above a quarter of the
-    window. A file of one slice gives that, as it is stored: 8-bit levels as they are, others up to `white`, or in a
-    window of their own.
-    """
+    left; slices with a tenth of the largest one's voxels above a quarter of `levels.window`, as which levels come out).
+    Nose or crown is up, the person's left on the left, the nose on the right. A file of one slice gives that, as it is
+    stored: 8-bit levels as they are, others up to `white`, or in a window of their own."""
     stored, zooms = look(path, volume, load=True)
     labels = levels.is_label_map(stored, levels.FEW if stored.ndim == 2 else LABELS)
     if stored.ndim == 2:
@@ -82,11 +76,9 @@ def pictures(
         return
     if count is None:
         raise ValueError("it holds a volume, not a slice")
-    axis = PLANES[plane]
-    grey = np.moveaxis(levels.window(stored), axis, 2)
+    grey, zooms = np.moveaxis(levels.window(stored), PLANES[plane], 2), np.delete(zooms, PLANES[plane])
     if not grey.any():
         raise ValueError("all its voxels have the same level")
-    zooms = np.delete(zooms, axis)
     area = (grey > 64).sum(axis=(0, 1))
     bottom, *_, top = np.flatnonzero(area >= max(1, area.max() / 10)).repeat(2)
     places = bottom + (top - bottom) * (np.linspace(*span, count) if count > 1 else np.full(1, np.mean(span)))

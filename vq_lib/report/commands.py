@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.util import montage
 
 from vq_lib import files
-from vq_lib.data import folders, persons, reading, words
+from vq_lib.data import folders, reading, words
 from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, nearest
 from vq_lib.recipe import Data
@@ -112,7 +112,7 @@ def _quality(args, paths, names):
     model, _, data = _models(args)
     images, of = _read(args, paths, model, data)
     codes, size = model.encode(images), model.quantizer.num_embeddings
-    outputs, people = model.decode(codes), persons.people(names).names
+    outputs, people = model.decode(codes), words.people(names)[0]
     scores = image_scores.scores(images, outputs)
     summary = {
         **image_scores.summary(scores, np.array(people)[of] if all(people) else np.arange(len(images))),
