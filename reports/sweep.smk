@@ -20,4 +20,4 @@ rule point:
         data=config["signature"],
     threads: workflow.cores
     shell:
-        "{sys.executable:q} -m vq_lib.report.sweep {wildcards.point:q}"
+        "{sys.executable:q} -m vq_lib.report.build {wildcards.point:q}"

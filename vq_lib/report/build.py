@@ -6,6 +6,7 @@ Everything that is made lies in `run/`, which git ignores; what is finished is c
 
 import contextlib
 import html
+import os
 import re
 import shutil
 import sys
@@ -18,7 +19,7 @@ from vq_lib import environment
 from vq_lib.errors import UserError
 from vq_lib.files import digest, lock, read_json, whole_file, whole_folder, write_json
 from vq_lib.report import comparison, display, metrics
-from vq_lib.report.pipeline import PLAN, short, snakemake, source
+from vq_lib.report.pipeline import FAILURE, PLAN, short, snakemake, source, step
 from vq_lib.study import REPOSITORY, STAGES, Study
 
 PAGE = ("vq_lib/report/html.py", "vq_lib/report/display.py", "reports/template/*")  # what the HTML depends on
@@ -182,3 +183,13 @@ def card(study: Study, document: Any, acknowledgement: str) -> str:
         recipe=study.recipe, name=study.name, metrics=metrics.Metrics.model_validate(document),
         acknowledgement=acknowledgement,
     )  # fmt: skip
+
+
+if __name__ == "__main__":  # one point of a sweep, in the folder that `sweep.run` has prepared: what a job does
+    point = sys.argv[1]
+    print(f"sweep: {point}", flush=True)
+    os.environ.pop("SNAKEMAKE_PROFILE", None)  # the point is a job already
+    with step(point) as plan:
+        if status := build(Path(point).resolve(), plan["data"], until="vqvae"):
+            reason = read_json(Path(point, "run", FAILURE), "the job")["sentence"]
+            raise (UserError if status == 2 else RuntimeError)(f"{point}: {reason}")

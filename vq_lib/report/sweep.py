@@ -6,7 +6,6 @@ them (`reports/sweep.smk`), here or on a cluster. The scores are those of the va
 nothing. The table is `reports/<name>/sweep.csv`.
 """
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -95,15 +94,3 @@ def missing(study: Study) -> str:
     if (study.folder / "sweep.yaml").exists():
         return f"This report's sweep.yaml has not been run yet: {command} runs it."
     return f"No other settings were tried: with a sweep.yaml beside the recipe, {command} would train them."
-
-
-if __name__ == "__main__":  # one point, in the folder that `run` has prepared: what a job does
-    from vq_lib.report.build import build
-
-    point = sys.argv[1]
-    print(f"sweep: {point}", flush=True)
-    os.environ.pop("SNAKEMAKE_PROFILE", None)  # the point is a job already
-    with pipeline.step(point) as plan:
-        if status := build(Path(point).resolve(), plan["data"], until="vqvae"):
-            reason = read_json(Path(point, "run", pipeline.FAILURE), "the job")["sentence"]
-            raise (UserError if status == 2 else RuntimeError)(f"{point}: {reason}")
