@@ -149,8 +149,8 @@ vqvae.compile(optimizer(recipe, steps=len(batches)))
 # Term by term, on a few slices and before any training, this is what the library sums up:
 
 # %%
-ops, some = keras.ops, np.asarray(slices.images[train[: recipe.batch]])
-x, drawn = some.astype("float32") / 255, vqvae(ops.convert_to_tensor(some))
+ops, some = keras.ops, keras.ops.convert_to_tensor(np.asarray(slices.images[train[: recipe.batch]]))
+x, drawn = ops.cast(some, "float32") / 255, vqvae(some)
 error = ops.mean((x - drawn) ** 2) / batches.variance
 if recipe.loss == "l1":
     error = ops.mean(ops.abs(x - drawn)) / batches.variance**0.5
