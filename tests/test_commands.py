@@ -17,6 +17,7 @@ from skimage.metrics import structural_similarity
 from vq_lib import cli
 from vq_lib.errors import UserError
 from vq_lib.models import vqvae
+from vq_lib.recipe import Data
 from vq_lib.report import commands
 
 
@@ -138,6 +139,14 @@ def test_people_are_told_apart_as_training_does_and_spoken_of_only_where_they_ar
             assert "6 images, 95% interval over images (people unknown)" in printed and "of 6 people" not in printed
         else:
             assert "6 images of 2 people, 95% interval over people" in printed
+
+
+@pytest.mark.parametrize(("pattern", "said"), [(r"slice_(\d)", "6 images of 3 people"),
+                                              ("(nobody)", "6 images of 2 people")])  # fmt: skip
+def test_people_are_those_of_the_reports_pattern(tiny, folder, capsys, monkeypatch, pattern, said):
+    read = commands._models
+    monkeypatch.setattr(commands, "_models", lambda args: (*read(args)[:2], Data.model_validate({"person": pattern})))
+    assert said in scored(tiny, capsys, folder)
 
 
 def test_one_person_has_no_interval(tiny, folder, tmp_path, capsys):

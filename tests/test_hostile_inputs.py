@@ -422,6 +422,19 @@ def test_label_maps_are_known_by_their_levels(tmp_path, count, side):
         assert all(each.labels for each in reading.pictures(tmp_path / "d.nii.gz"))
 
 
+@pytest.mark.parametrize("side", [48, 128, 256])
+def test_masks_that_were_blurred_are_known_by_their_levels(tmp_path, side):
+    mask = Image.fromarray(np.where((regions(9, side) % 3 == 1), 255, 0).astype(np.uint8))
+    mask.save(tmp_path / "a.jpg", quality=90)
+    assert reading.picture(tmp_path / "a.jpg").labels
+    for factor in (0.7, 2):
+        mask.resize((int(factor * side),) * 2, Image.Resampling.BILINEAR).save(tmp_path / "a.png")
+        assert reading.picture(tmp_path / "a.png").labels
+    volume = np.repeat(np.asarray(mask)[:, :, None] / np.float32(510), 20, axis=2)  # 0 and 0.5
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "d.nii.gz")
+    assert all(each.labels for each in reading.pictures(tmp_path / "d.nii.gz"))
+
+
 def test_images_are_no_label_maps(tmp_path):
     values, _ = head((48, 48, 40))
     for scale in (1, 0.12):  # of 1000 levels, of 120

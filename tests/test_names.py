@@ -56,10 +56,11 @@ MAPS = ["seg.nii", "p_seg4.nii.gz", "aligned_seg35.nii.gz", "aseg.mgz", "aparc+a
         "labelsTr/hippocampus_001.nii.gz", "labelsTs/001_0000.nii.gz", "masksTr/1.png", "train_masks/1.png", "GT/1.png",
         "Ground Truth/1.png", "groundtruth/1.png", "a/1_gt.png", "annotations/1.png", "Segmentations/1.png",
         "keras_slices_seg_train/1.nii.gz", "label/1.png", "a/b_mask.tif", "a_roi.nii.gz", "sub-1_label-lesion_roi.nii",
-        "IBSR_01_segTRI_ana.nii", "LabelsForTraining.nii", "manualSegmentation/1.png", "segm.nii.gz"]  # fmt: skip
+        "IBSR_01_segTRI_ana.nii", "LabelsForTraining.nii", "manualSegmentation/1.png", "segm.nii.gz",
+        "c1sub-01_T1w.nii", "mwp1anna.nii", "rc2sub-01.nii", "smwc1x.nii.gz", "x_prob_1.nii"]  # fmt: skip
 NONE = ["brainmask.mgz", "OAS1_0001_MR1_t88_masked_gfc.hdr", "label_0/1.png", "labeled/1.png", "unmasked/1.png",
         "T1.mgz", "gtx/1.png", "sub-segal/T1.nii", "parchment.png", "grois/1.png",
-        "roi/1.png"]  # fmt: skip
+        "roi/1.png", "c1.png", "p1/p1_3.png", "rc101.png", "wp1.png", "problem.png"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -68,6 +69,16 @@ def test_names_of_label_maps_are_known_as_words(survey, name):
     beside = [f"case_{k}/image_{k}.{'png' if name.endswith(('png', 'tif')) else 'nii'}" for k in range(5)]
     made = survey([name, *beside])
     assert sorted({row.file.name for row in made.rows}) == beside and counts(made)["masks left out"] == 1
+
+
+@pytest.mark.parametrize("form", ["lgg-mri-segmentation/kaggle_3m/TCGA_CS_494{k}_1/TCGA_CS_494{k}_1_{n}.tif",
+                                  "MSSEG-Training/center 1/patient {k}/FLAIR_{n}.png"])  # fmt: skip
+def test_a_word_that_all_share_makes_no_label_maps(survey, form):
+    names = [form.format(k=k, n=n) for k in range(3) for n in ("1", "2", "1_mask")]
+    made = survey(names)
+    assert made.identity == "person" and counts(made)["masks left out"] == 3 and len(made.rows) == 6
+    with pytest.raises(UserError, match="masks by their names"):
+        survey([f"GT/{k}.png" for k in range(3)])
 
 
 @pytest.mark.parametrize("name", NONE)
@@ -99,6 +110,35 @@ def test_a_split_is_known_as_a_word_and_is_no_label(survey, train, other, split,
     assert {row.file.name: row.split for row in made.rows} == names
     assert set(column(made, "label")) == ({"AD", "CN"} if "{c}" in form else {""})
     assert made.identity == "person"
+
+
+@pytest.mark.parametrize(("train", "other", "split"), [
+    ("entrenamiento", "prueba", "test"), ("Trainingsdaten", "Testdaten", "test"), ("treino", "teste", "test"),
+    ("allenamento", "prova", "test"), ("训练集", "测试集", "test"), ("обучение", "тест", "test"),
+    ("Entrenar", "Validar", "validation"), ("treino", "validação", "validation"), ("tr", "te", "test"),
+    ("tr", "va", "validation")])  # fmt: skip
+def test_splits_in_other_languages_and_abbreviations(survey, train, other, split):
+    names = {f"{folder}/AD/case_{k + 5 * (folder == other)}.png": which
+             for folder, which in ((train, "train"), (other, split)) for k in range(5)}  # fmt: skip
+    made = survey(names)
+    assert {row.file.name: row.split for row in made.rows} == names and set(column(made, "label")) == {"AD"}
+
+
+def test_bare_abbreviations_count_where_all_lie_in_such():
+    assert words.splits(["tr/1.png", "te/2.png", "x/3.png"]) == ["", "", ""]
+
+
+@pytest.mark.parametrize("form", ["img/patient{k}_0_{s}.png", "AD_{s}_{k}.png"])
+def test_a_split_inside_of_all_names_is_heeded(form):
+    assert words.splits([form.format(k=k, s=s) for k, s in enumerate(("train", "train", "test"))]) == [
+        "train", "train", "test"]  # fmt: skip
+    assert words.splits([form.format(k=k, s=s) for k, s in enumerate(("train", "train", "x"))]) == [""] * 3
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash is no part of a name")
+def test_backslashes_in_names_are_folders(survey):
+    made = survey([f"{s}\\AD\\case_{k}.png" for k, s in enumerate(("train", "train", "test"))] + ["__MACOSX\\1.png"])
+    assert column(made, "split") == ["test", "train", "train"] and set(column(made, "label")) == {"AD"}
 
 
 def test_eval_beside_test_is_for_validation(survey):
@@ -156,6 +196,13 @@ PEOPLE = {
     "subj100307/mri/T1.mgz": "subj100307",
     "AD/218391_78.jpeg": "218391",
     "volume_12_slice_45.png": "volume_12",
+    "brats_2013_pat0002_1/VSD.Brain.XX.O.MR_T1.nii": "brats_2013_pat0002",
+    "patient001_s0012.png": "patient001",
+    "sub001_s0012.png": "sub001",
+    "brain_001_s_0012.png": "",
+    "sub-001slice012.png": "sub-001",
+    "sub-01T1w3.png": "sub-01",
+    "sub-PAT12.png": "sub-PAT12",
     "a/picture.png": "",
     "Mild/mild_12.jpg": "",
 }
@@ -169,6 +216,39 @@ def test_one_table_of_patterns_knows_the_names_of_the_field(name):
 
 def test_sub_1_and_sub_01_are_two_and_upper_case_is_none():
     assert words.people(["sub-1.png", "sub-01.png", "SUB-01_b.png"])[0] == ["sub-1", "sub-01", "sub-01"]
+
+
+def test_spelling_tears_nobody():
+    names = ["T1/patient_10.nii.gz", "T2/patient10.nii.gz", "a/patient 10.nii", "b/Patient-10.nii"]
+    assert words.people(names, volumes=True) == (["patient_10"] * 4, "person")
+
+
+@pytest.mark.parametrize("form", ["HC00{w}/case_{k}.png", "pt0{w}/x/brats_{k}.png", "100{w}/Sub_{k}.png"])
+def test_people_numbered_anew_in_each_folder_are_the_folders(form):
+    names = [form.format(w=w, k=k) for w in range(6) for k in range(4)]
+    assert words.people(names) == ([name.split("/")[0] for name in names], "scan")
+
+
+@pytest.mark.parametrize(
+    "form", ["{c}/{w}.nii", "T{k}/{w}.nii", "{m}/{w}.nii", "OAS2_RAW_PART{k}/{w}.nii", "{c}/200{k}/{w}.nii"]
+)
+def test_folders_without_people_are_none_of_volumes(survey, form):
+    made = survey([form.format(c=("AD", "CN")[w % 2], k=k, m="_ps"[k], w=f"scan{w}") for w in range(8) for k in (1, 2)])
+    assert len(set(column(made, "person"))) == 8
+    assert set(column(made, "label")) == ({"AD", "CN"} if "{c}" in form else {""})
+
+
+@pytest.mark.parametrize(
+    ("form", "count", "left"),
+    [
+        ("train/{c}/12000_{k}.png", 10, 0),
+        ("AD_NC/train/{c}/12000_{k}.png", 10, 0),
+        ("{c}/AD_NC/train/AD/12000_{k}.png", 5, 5),
+    ],
+)
+def test_only_copies_are_single_and_what_is_not_read_is_counted(survey, form, count, left):
+    made = survey([form.format(c=c, k=k) for c in ("AD", "NC") for k in range(5)] + ["montage.png"])
+    assert len(made.rows) == count and counts(made)["other images left out"] == left + 1
 
 
 @pytest.mark.parametrize(("form", "count"), [

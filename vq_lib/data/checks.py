@@ -59,7 +59,8 @@ def pictures(slices, noted: pd.DataFrame) -> list[dict]:
     odd = (
         # A folder of nothing but drawings in few colours is what its user says it is.
         ("masks among the images", "leak" if noted["labels"].mean() < 0.9 else "warning", noted["labels"],
-         "Pictures of so few levels, or such flat regions, that they are segmentation masks", ""),
+         "Pictures of so few levels, or such flat regions, that they are segmentation masks",
+         "; data.files chooses which files are read"),
         ("constant", "warning", constant, "Slices that are all one level", ""),
         ("nearly black", "warning", ~constant & (high < 32), "Slices that never reach an eighth of white",
          "; where 16-bit files hold fewer bits, data.white says which level is white"),

@@ -80,10 +80,11 @@ def walk(folder: str | Path) -> tuple[list[File], dict[str, str]]:
         if visits[here] > VISITS or prefix and Path(above).is_relative_to(here):
             below.clear()  # a link that leads back
             continue
-        below[:], inside = ([name for name in some if not name.startswith(".") and name not in CLUTTER]
+        below[:], inside = ([name for name in some if not any(part.startswith(".") or part in CLUTTER
+                                                              for part in name.replace("\\", "/").split("/"))]
                             for some in (below, inside))  # fmt: skip
-        for name in inside:
-            full, shown = os.path.join(path, name), prefix + printable(name)
+        for name in inside:  # one with backslashes is a path, from a zip of Windows
+            full, shown = os.path.join(path, name), prefix + printable(name.replace("\\", "/"))
             try:
                 state = os.stat(full)
                 why = "" if stat.S_ISREG(state.st_mode) else "it is no regular file"
@@ -128,9 +129,9 @@ def labels(paths: Sequence[str], splits: Sequence[str], people: Sequence[str], v
     for several people (or, where nobody is known, in several splits); else the folder that holds the file."""
     parts = [path.split("/")[:-1] for path in paths]
     common = len(os.path.commonprefix(parts))
-    left = [_classes(path[common:], who) for path, who in zip(parts, people, strict=True)]
+    left = [_classes(path[common:], *about) for path, *about in zip(parts, people, splits, strict=True)]
     if not any(left):  # with no class beside it, the last shared folder is the class itself
-        only = _classes(parts[0][:common][-1:], people[0]) if parts and not volumes else []
+        only = _classes(parts[0][:common][-1:], people[0], splits[0]) if parts and not volumes else []
         return (only or [""]) * len(parts)
     units = people if all(people) else splits
     for level in range(1, max(map(len, left)) + 1):
@@ -142,17 +143,18 @@ def labels(paths: Sequence[str], splits: Sequence[str], people: Sequence[str], v
     return [path[-1] if path and not volumes else "" for path in left]
 
 
-def _classes(folders, who):
+def _classes(folders, who, split):
     """The folders, down to the person's own, that may name a class."""
     who = who.rpartition("/")[2].lower()
     own = [bool(who) and (part.lower() == who or len(who) > 3 and who in part.lower()) for part in folders]
     return [part for part in folders[: [*own, True].index(True)]
-            if not words.split(part) and not words.CONTAINER.search(words.words(part))]  # fmt: skip
+            if not words.split(part) and words.BARE.get(part.lower()) != split
+            and not words.CONTAINER.search(words.words(part))]  # fmt: skip
 
 
 def single(files: Iterable[File]) -> list[File]:
-    """The files without copies, which a layout that lies twice in a folder has: of equal names in one split the least
-    deep one. Copies in two splits stay, to be found as leaks."""
+    """The files without copies, which a layout that lies twice in a folder has: of equal names, folders above, sizes
+    and splits the least deep one. Copies in two splits stay, to be found as leaks."""
     deepest = sorted(files, key=lambda file: (len(file.parts), file.name), reverse=True)
-    splits = words.splits([file.name for file in deepest])
-    return list({(split, file.parts[-1]): file for split, file in zip(splits, deepest, strict=True)}.values())
+    splits = zip(words.splits([file.name for file in deepest]), deepest, strict=True)
+    return list({(split, *file.parts[-2:], file.size): file for split, file in splits}.values())

@@ -78,6 +78,10 @@ def survey(study: Study) -> Survey:
     findings = [checks.finding(check, "note" if quiet else kind, aside[check], f"Files left out {why}")
                 for check, (_, why, kind, _) in ASIDE.items()]  # fmt: skip
     read = list(dict.fromkeys(row.file for row in listing.rows))
+    known = set(read)
+    others = [file.name for file in folders.of_kind(files, folders.IMAGES + folders.VOLUMES) if file not in known]
+    findings.append(checks.finding("other images left out", "note" if quiet or layout == "volumes" else "warning",
+                                   others, f"Files left out, copies or none of the layout {layout}"))  # fmt: skip
     headers = {file.name[:-4] for file in folders.of_kind(read, (".hdr",))}  # their voxels lie in an .img
     beside = [file for file in folders.of_kind(everything, (".img",)) if file.name[:-4] in headers]
     states = [(file.name, file.size, file.time) for file in read + beside]
@@ -121,6 +125,9 @@ def _chosen(files, data):
     for check, (is_such, _, _, word) in ASIDE.items():
         images = folders.of_kind(kept, folders.IMAGES + folders.VOLUMES)
         left = {file for file in images if is_such(file.name)}
+        if len(left) == len(images):  # what all share tells nothing: lgg-mri-segmentation/kaggle_3m/…
+            shared = len(os.path.commonprefix([file.parts[:-2] for file in images]))
+            left = {file for file in images if is_such("/".join(file.parts[shared:]))}
         if word and (word in wanted or len(left) == len(images)):
             left = set()
         kept, aside[check] = [file for file in kept if file not in left], sorted(file.name for file in left)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
 from vq_lib.errors import UserError
 
@@ -11,6 +12,7 @@ COMMON = 0.25  # share of the border that has one level, if that is the backgrou
 FEW = 8  # two to so many levels: a segmentation, whatever its regions look like
 MOST = 128  # levels of a parcellation, in one slice or in all
 FLAT = 0.4  # share of the pixels that equal their neighbours: a parcellation (images: 0.02, in 16 levels 0.38)
+BLURRED, NEAR = 0.02, 24  # share that is no edge of a mask (OASIS: over 0.1), and levels, of 255, that count as one
 WHITE = 65535  # of 16-bit images, unless the recipe says otherwise
 
 
@@ -64,16 +66,37 @@ def _outside(levels):
 
 
 def is_label_map(levels: np.ndarray, few: int = FEW, most: int = MOST) -> bool:
-    """Whether levels, 2-D or 3-D, are labels: whole numbers, at most `few` of them, or at most `most` in flat regions,
+    """Whether levels, 2-D or 3-D, are labels: at most `few` of them, or at most `most` whole numbers in flat regions,
     where of the pixels that have neither the commonest level nor the highest (which may be saturated) the share `FLAT`
-    or more equal their neighbours along the first two axes."""
-    row = levels[len(levels) // 2]  # most images are known by one
-    if (row != np.round(row)).any() or (levels.ndim == 2 and len(np.unique(row)) > 64):
+    or more equal their neighbours along the first two axes; or `_blurred` ones."""
+    if len(np.unique(levels[len(levels) // 2])) <= (most if levels.ndim > 2 else 64):  # most images are known by a row
+        values, counts = np.unique(levels, return_counts=True)
+        if 2 <= len(values) <= few:  # whole or not: a file's slope makes 0.5 of 1
+            return True
+        if len(values) <= most and (values == np.round(values)).all():
+            inner = levels[:-1, :-1]
+            chosen = (inner != values[counts.argmax()]) & (inner != values[-1])
+            flat = (inner == levels[1:, :-1]) & (inner == levels[:-1, 1:])
+            if chosen.any() and flat[chosen].mean() >= FLAT:
+                return True
+    return _blurred(levels if levels.ndim == 2 else levels[..., levels.shape[2] // 2])
+
+
+def _blurred(levels):
+    """Whether a picture is a mask of two levels that JPEG or interpolation blurred: but for `BLURRED` of what is no
+    background, all others lie between both, within a few pixels."""
+    low, high = float(levels.min()), float(levels.max())
+    if not 0 < high - low < np.inf:  # one level, or no numbers
         return False
-    values, counts = np.unique(levels, return_counts=True)
-    if not 2 <= len(values) <= most or (values != np.round(values)).any():
+    grey = ((levels - low) * (255 / (high - low))).astype(np.int16)
+    counts, near = np.bincount(grey.ravel(), minlength=256), []
+    for _ in range(2):  # the two commonest levels
+        level = counts.argmax()
+        counts[max(0, level - NEAR) : level + NEAR + 1] = 0
+        near.append(abs(grey - level) <= NEAR)
+    others, inside = ~(near[0] | near[1]), (~near[0]).sum()
+    if not inside or others.sum() > 0.6 * inside:  # most images
         return False
-    inner = levels[:-1, :-1]
-    chosen = (inner != values[counts.argmax()]) & (inner != values[-1])
-    flat = (inner == levels[1:, :-1]) & (inner == levels[:-1, 1:])
-    return len(values) <= few or bool(chosen.any() and flat[chosen].mean() >= FLAT)
+    window = 2 * (max(levels.shape) // 100) + 5
+    between = maximum_filter(near[0], window) & maximum_filter(near[1], window)
+    return bool((others & ~between).sum() <= BLURRED * inside)

@@ -16,24 +16,29 @@ import pandas as pd
 
 from vq_lib.errors import UserError
 
-KIND = r"(sets?|data|images?|imgs?|slices?|split|folder)?\d*"  # what a name may append: trainset, testdata2
+KIND = r"(sets?|data|daten|images?|imgs?|slices?|split|folder)?\d*"  # what a name may append: trainset, testdata2
 SPLITS = {name: re.compile(rf"\b({word}){KIND}\b|\b(images?|imgs?) ?({short})$") for name, word, short in (
-    ("train", "train(ing)?|trn", "tr"),  # imagesTr, imagesTs: nnU-Net and the Decathlon
-    ("validation", "val(id(ate|ation)?)?|dev(elopment)?", "va?l?"),
-    ("test", "test(ing)?|tst", "ts"),
+    ("train", r"train(ings?)?|trn|entrena(r|miento)|treina(r|mento)|treino|entra[iî]\w*ment|apprentissage|allenamento|"
+     r"addestramento|обуч\w*|трен\w*|训练\w*|訓練\w*|学習\w*|학습\w*", "tr"),  # imagesTr, imagesTs: nnU-Net, Decathlon
+    ("validation", r"val(id(a(te|tion|r|[cçz]\w*)|ierungs?)?)?|dev(elopment)?|валид\w*|验证\w*|驗證\w*|検証\w*|검증\w*",
+     "va?l?"),
+    ("test", r"test(ing|en?)?|tst|prueba|prova|тест\w*|测试\w*|測試\w*|テスト\w*|테스트\w*", "ts"),
     # The test people, or beside a test folder those for validation; nothing is short for it.
     ("held out", "eval(uation)?|h[eo]ld ?out|unseen", "(?!)"),
 )}  # fmt: skip
+BARE = {"tr": "train", "va": "validation", "vl": "validation", "te": "test", "ts": "test"}
 NO_SPLIT = re.compile(r"retest|^sub \w|^brats\d* \w+ \d")  # a repeated scan; names of people that hold such a word
 MASK = (
     r"\b([a-z]{0,6}seg(s|m|mentations?)?\d*|[a-z]{0,2}parc(ellations?)?|labels( ?t[rs])?|label ?maps?|masks?( ?t[rs])?|"
     r"gt|ground ?truths?|annotations?|annots?|pve( ?seg)?|ribbon)\b"
 )
 MASK_FOLDER = re.compile(rf"{MASK}|^label$")  # label_0 is a class
-MASK_FILE = re.compile(rf"{MASK}|\blabel\b|\brois?$|\btissues?\b")
+TISSUE = r"^s?\d*(m?w|r)[cp][0-6](?=[a-z])|^[cp][0-6](?=sub|ixi|oas|adni)|\bprob\b|\btissues?\b"  # SPM, CAT12, FSL
+MASK_FILE = re.compile(rf"{MASK}|{TISSUE}|\blabel\b|\brois?$")
 CONTAINER = re.compile(  # folders that name neither a class nor a person
     r"^(dis[ck]|cd|part|batch|fold|set|archive|site|cent(er|re)|scanner|ses(sion)?|run|visit|raw|processed|original|pre|"
     r"data(set)?|image|slice|png|jpe?g|nii|nifti|volume|axial|coronal|sagittal|mris?|t1w?|t2w?|flair|anat|post)s? ?\d*$"
+    r"|^((19|20)\d\d( \d\d){0,2}|.*\b(part|dis[ck]|batch|fold|chunk)s? ?\d+)$"  # 2013-10-05, OAS2_RAW_PART1
 )
 POSITION = re.compile(r"(?:slice[_ -]?|mpr-\d_(?=\d+\.))(\d+)", re.I)  # place in the volume: …_slice_12.png
 # (pattern, what the person is called; "" as found). The first that matches, in the file's name or else in the deepest
@@ -41,13 +46,14 @@ POSITION = re.compile(r"(?:slice[_ -]?|mpr-\d_(?=\d+\.))(\d+)", re.I)  # place i
 PERSONS = [(re.compile(pattern, re.I), form) for pattern, form in (
     (r"(?<![a-z0-9])OAS([12])[_-]?(\d{4})(?!\d)", "OAS{}_{}"),  # OASIS-1, OASIS-2: OAS1_0028_MR1
     (r"(?<![a-z0-9])OAS([34])(\d{4})(?!\d)", "OAS{}{}"),  # OASIS-3, OASIS-4: sub-OAS30001_ses-d0129, OAS30001_MR_d0129
-    (r"(?<!\d)(\d{3})[_-]?S[_-]?(\d{4,5})(?!\d)", "{}_S_{}"),  # ADNI: 002_S_0295, sub-ADNI002S0295
+    (r"(?:ADNI[_-]?|(?<![a-z0-9]))(\d{3})[_-]?(?-i:S)[_-]?(\d{4,5})(?!\d)", "{}_S_{}"),  # 002_S_0295, ADNI002S0295
     (r"(?<![a-z0-9])TCGA[_-][a-z0-9]{2}[_-][a-z0-9]{4}(?![a-z0-9])", ""),
     (r"(?<![a-z0-9])BraTS1[789]_[a-z0-9]+_[a-z0-9]+_1(?!\d)", ""),
+    (r"(?<![a-z0-9])BraTS_[a-z0-9]+_pat\d+", ""),  # BraTS 2013 to 2015: brats_2013_pat0002_1
     (r"(?<![a-z0-9])(?:BraTS\d*|UPENN|UCSF|REMBRANDT|IBSR|MIRIAD|PPMI|AIBL)[_-](?:[a-z]+[_-])?\d+", ""),
     (r"(?<![a-z0-9])IXI\d{3}", ""),  # IXI012-HH-1211-T1
     (r"(?<!\d)\d{7}(?=_20\d{3}_\d_\d)", ""),  # UK Biobank: 1000012_20252_2_0
-    (r"(?<![a-z0-9])sub-[a-z0-9]+", ""),  # BIDS
+    (r"(?<![a-z0-9])sub-(?:[a-z]*\d+(?=(?:slice|sl|img|image|t[12]w|flair)\d+(?![a-z0-9]))|[a-z0-9]+)", ""),  # BIDS
     (r"(?<![a-z0-9])(?:subject|subj|sub|patient|pat|participant|person|volunteer|donor)[ _-]?\d+", ""),
     (r"(?<![a-z0-9])case[ _-]?\d+", ""),  # OASIS's PNG slices, HipMRI: case_004_week_0_slice_0
 )]  # fmt: skip
@@ -82,17 +88,21 @@ def is_mask(name: str) -> bool:
 
 
 def splits(names: Sequence[str]) -> list[str]:
-    """The split of each path by its folders; where these say none, by the files' first words, if all have one: "train",
-    "validation", "test", "" (nothing says), or two of them joined by " and " (folders disagree). A folder that all
-    paths share tells nothing apart, and counts only where no other one names a split."""
+    """The split of each path by its folders; where these say none, by the files' first words, else any of
+    theirs, else folders such as `tr`, if all have one: "train", "validation", "test", "" (nothing says), or two of them
+    joined by " and " (folders disagree). A folder that all paths share tells nothing apart, and counts only where no
+    other one names a split."""
     folders = [name.split("/")[:-1] for name in names]
     common = len(os.path.commonprefix(folders))
     named = [{split(part) for part in path[common:]} - {""} for path in folders]
     named = named if any(named) else [{split(part) for part in path} - {""} for path in folders]
     if not any(named):
-        first = [split(words(name.rpartition("/")[2]).partition(" ")[0]) for name in names]
-        if all(first) and "train" in first and len(set(first)) > 1:
-            named = [{one} for one in first]
+        stems = [words(re.sub(r"(\.nii)?\.\w+$", "", name.rpartition("/")[2])) for name in names]
+        bare = [next((BARE[part.lower()] for part in path if part.lower() in BARE), "") for path in folders]
+        for said in ([split(stem.partition(" ")[0]) for stem in stems], list(map(split, stems)), bare):
+            if all(said) and "train" in said and len(set(said)) > 1:
+                named = [{one} for one in said]
+                break
     held_out = "validation" if any("test" in some for some in named) else "test"
     return [" and ".join(sorted({held_out if one == "held out" else one for one in some}, reverse=True))
             for some in named]  # fmt: skip
@@ -113,8 +123,11 @@ def people(names: Sequence[str], pattern: str | None = None, volumes: bool = Fal
     matches = [_search(path[common:]) for path in paths]
     if names and not any(matches):
         matches = [_search(paths[0][:common])] * len(paths)
+    if _anew(paths, ["" if one is None or _search(path[:-1]) == one else one[0]
+                     for path, one in zip(paths, matches, strict=True)]):  # fmt: skip
+        matches = [None] * len(paths)
     spelling: dict[str, str] = {}
-    who = [spelling.setdefault(one[0].lower(), one[0]) if one else "" for one in matches]
+    who = [spelling.setdefault(re.sub("[ _-]", "", one[0].lower()), one[0]) if one else "" for one in matches]
     if names and all(matches):  # names of two schemes cannot be compared
         return who, "person" if len({scheme for _, scheme in filter(None, matches)}) == 1 else "scan"
     scans = iter(_scans([path for path, one in zip(paths, matches, strict=True) if not one], volumes))
@@ -132,10 +145,23 @@ def _search(path):
     return None
 
 
+def _anew(paths, who):
+    """Whether people by the files' names are numbered anew in each of five folders with numbers or more, so that these
+    are the people: `HC001/case_3.png`, `HC002/case_3.png`."""
+    for level in range(max(map(len, paths), default=1) - 1):
+        pairs = {(path[level], name) for path, name in zip(paths, who, strict=True)
+                 if name and len(path) - 1 > level and NUMBERED.match(words(path[level]))
+                 and not split(path[level])}  # fmt: skip
+        places, names = ({pair[k] for pair in pairs} for k in (0, 1))
+        if len(places) >= 5 and 2 * len(pairs) >= len(places) * len(names):
+            return True
+    return False
+
+
 def _scans(paths, volumes):
     """The scan, or "", of paths that no pattern of people knows: by a level of folders below which most files' names
     repeat, or begin as their folder does, and which has numbers, as classes seldom have (or, of volumes, the most
-    names); else by the file's name."""
+    names, if not fewer than files' names); else by the file's name."""
     folders = [[part for part in path[:-1] if not split(part)] for path in paths]
     stems = [re.sub(r"(\.nii)?\.\w+$", "", path[-1]) for path in paths]
     depth = range(len(os.path.commonprefix(folders)), max(map(len, folders), default=0))
@@ -144,7 +170,9 @@ def _scans(paths, volumes):
     levels = [level for level, some in names.items()
               if np.mean([bool(NUMBERED.match(words(name))) for name in some]) >= 0.5]  # fmt: skip
     if volumes and not levels:
-        levels = sorted(names, key=lambda level: -len(names[level]))[:1]
+        told = {level: {name for name in some if not CONTAINER.search(words(name))} for level, some in names.items()}
+        levels = sorted(told, key=lambda level: -len(told[level]))[:1]
+        levels = [level for level in levels if len(told[level]) >= max(2, len(set(stems)))]
     for level in levels:
         places = ["/".join(path[: level + 1]) for path in folders]
         repeated = pd.Series(places).groupby(stems).transform("nunique") > 1

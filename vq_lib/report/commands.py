@@ -112,7 +112,11 @@ def _quality(args, paths, names):
     model, _, data = _models(args)
     images, of = _read(args, paths, model, data)
     codes, size = model.encode(images), model.quantizer.num_embeddings
-    outputs, people = model.decode(codes), words.people(names)[0]
+    outputs = model.decode(codes)
+    try:
+        people = words.people(names, data.person)[0]
+    except UserError:  # the pattern is made for other names
+        people = words.people(names)[0]
     scores = image_scores.scores(images, outputs)
     summary = {
         **image_scores.summary(scores, np.array(people)[of] if all(people) else np.arange(len(images))),
