@@ -159,7 +159,8 @@ def _recognise(folder, files, data, everything=(), broken=None):
         hint = _unread([Path(file.path) for file in everything])
     kind = f"the layout {wanted}" if wanted else "a known layout"
     expected = " or ".join(adapter.EXPECTED for name, adapter in ADAPTERS.items() if wanted in (None, name))
-    raise UserError(f"The data folder {folder} holds no slices of {kind}, {expected}{hint}.")
+    expected = f", {expected}" if wanted or not hint else ""
+    raise UserError(f"The data folder {folder} holds no slices of {kind}{expected}{hint}.")
 
 
 def _unread(paths):
