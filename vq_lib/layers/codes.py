@@ -39,8 +39,11 @@ class MaskedCodeConv(Configured):
         self.bias = self.add_weight((self.filters,), "zeros", name="bias")
 
     def table(self):
-        """T with a row of zeros a tap for "outside the grid": (taps · (K+1), filters)."""
-        table = ops.concatenate([cast(self.above, self.compute_dtype), cast(self.left, self.compute_dtype)])
+        """T with a row of zeros a tap for "outside the grid": (taps · (K+1), filters).
+
+        In float32 whatever the policy, as a convolution adds up: sums of two dozen bfloat16 numbers lose bits.
+        """
+        table = ops.concatenate([cast(self.above, "float32"), cast(self.left, "float32")])
         if self.embedding:
             table = ops.matmul(cast(self.vectors, table.dtype)[None], table)
         return ops.reshape(ops.pad(table, [[0, 0], [0, 1], [0, 0]]), (-1, self.filters))
@@ -52,7 +55,7 @@ class MaskedCodeConv(Configured):
             (i, j), row = divmod(tap - taps.start, self.kernel), tap * (self.codes + 1)
             seen = padded[:, i : i + height, j : j + width]
             total += ops.matmul(seen, table[row : row + self.codes]) if soft else ops.take(table, seen + row, axis=0)
-        return total
+        return ops.cast(total, self.compute_dtype)
 
     def _padded(self, codes):
         soft = keras.backend.is_float_dtype(codes.dtype)
@@ -62,7 +65,7 @@ class MaskedCodeConv(Configured):
     def parts(self, inputs):
         """What the rows above and the bias, and the cells to the left contribute: two (B, h, w, filters)."""
         padded, table, shape = self._padded(inputs), self.table(), inputs.shape[1:3]
-        above = self._read(table, padded, self.above_taps, *shape) + cast(self.bias, table.dtype)
+        above = self._read(table, padded, self.above_taps, *shape) + cast(self.bias, self.compute_dtype)
         return above, self._read(table, padded[:, self.reach :], self.left_taps, *shape)
 
     def call(self, inputs):
@@ -72,7 +75,7 @@ class MaskedCodeConv(Configured):
     def row(self, codes, table, row):
         batch, _, width = codes.shape
         rows = ops.slice(self._padded(codes), (0, row, 0), (batch, self.reach, width + 2 * self.reach))
-        return self._read(table, rows, self.above_taps, 1, width)[:, 0] + cast(self.bias, table.dtype)
+        return self._read(table, rows, self.above_taps, 1, width)[:, 0] + cast(self.bias, self.compute_dtype)
 
     def step(self, codes, table, row, column):
         batch, _, width = codes.shape
