@@ -49,7 +49,7 @@ from vq_lib.models.build import quantizer_from
 from vq_lib.models.vqvae import VQVAE
 from vq_lib.plots import architecture
 from vq_lib.plots import vqvae as draw
-from vq_lib.report import comparison, sweep
+from vq_lib.report import comparison, metrics, sweep
 from vq_lib.report import display as shown
 from vq_lib.scores import images as scores
 
@@ -170,7 +170,8 @@ np.testing.assert_allclose(float(loss), float(error + structure + commitment), r
 # cell loads the result. Change the model, the loss or the data above, and it trains anew.
 
 # %%
-resume = Resume(study.vqvae, batches, recipe.minutes, recipe.patience, finished.vqvae_identity(study, slices))
+resume = Resume(study.vqvae, batches, recipe.minutes, recipe.patience, finished.vqvae_identity(study, slices),
+                metrics.commit())  # fmt: skip
 start = [KMeansStart(batches)] if recipe.start == "kmeans" else []
 fitted = vqvae.fit(
     batches, validation_data=Batches(slices.images, held_out, 64, devices=study.recipe.devices),

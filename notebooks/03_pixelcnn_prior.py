@@ -53,6 +53,7 @@ from vq_lib.plots.prior import influence
 from vq_lib.report import display as shown
 
 # %%
+from vq_lib.report import metrics
 from vq_lib.scores import bits
 from vq_lib.scores.intervals import interval
 from vq_lib.study import Study
@@ -161,7 +162,7 @@ prior.summary(print_fn=print, line_length=100)
 priors, lengths = {}, {}
 for name, (settings, prior, batches, condition) in untrained.items():
     wanted = finished.prior_identity(study, name, made["key"])
-    resume = Resume(study.prior / name, batches, settings.minutes, settings.patience, wanted)
+    resume = Resume(study.prior / name, batches, settings.minutes, settings.patience, wanted, metrics.commit())
     held_out = Batches(batches.inputs, rows["validation"], 64, targets=codes, devices=study.recipe.devices)
     keras.utils.set_random_seed(settings.seed)
     prior.fit(batches, validation_data=held_out, epochs=settings.epochs, initial_epoch=resume.restore(prior), verbose=2,

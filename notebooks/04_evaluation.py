@@ -294,10 +294,11 @@ aucs = {
 }
 aucs = {name: auc for name, auc in aucs.items() if auc}  # fewer than four people have no halves
 if aucs:
-    show(generation.two_sample(aucs), "two-sample",
-         f"How well a linear classifier tells two sets of {whole['images']} slices apart, of {whole['people']} "
-         "training people; 95% intervals over people and samples (last row: mean and range of ten splits).",
-         alt="; ".join(f"{name} {auc['mean']:.2f}" for name, auc in aucs.items()))  # fmt: skip
+    display(show(
+        generation.two_sample(aucs), "two-sample",
+        f"How well a linear classifier tells two sets of {whole['images']} slices apart, of {whole['people']} "
+        "training people; 95% intervals over people and samples (last row: mean and range of ten splits).",
+        alt="; ".join(f"{name} {auc['mean']:.2f}" for name, auc in aucs.items())))  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ### Is the anatomy right?

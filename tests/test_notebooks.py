@@ -1,5 +1,6 @@
 """The notebooks as files: paired, without outputs, with three parameters, in short cells that show the work."""
 
+import ast
 import re
 
 import jupytext
@@ -52,6 +53,16 @@ def test_source_notebook(path):
     assert not any(line.startswith("def ") for cell in code for line in cell.source.splitlines()), (
         "functions belong into vq_lib"
     )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_shown_is_seen(path):
+    """Jupyter displays the last line of a cell alone: a figure or table elsewhere would be made and lost."""
+    for cell in code_cells(path):
+        tree = ast.parse(cell.source)
+        for made in (node for node in ast.walk(tree) if isinstance(node, ast.Expr)):
+            if isinstance(made.value, ast.Call) and ast.unparse(made.value.func) in ("show", "shown.table"):
+                assert made is tree.body[-1], ast.unparse(made)[:80]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -90,7 +90,7 @@ def test_bad_yaml_names_the_line(written):
     ("oasis-best", "prior.compare.pixelcnn.value_dim=8", "'value_dim'"),
     ("oasisvq", "vqvae.codebook=ema vqvae.levels=[8,16]", "'levels'"),
     ("demo", "data.white=4095", "'white'"), ("demo", "data.person=(.)", "'person'"),
-    ("demo", "data.test=0.3", "'test'"), ("demo", "data.skip=0.1", "'skip'"), ("oasisvq", "data.slices=4", "'slices'"),
+    ("demo", "data.test=0.3", "'test'"), ("demo", "data.skip=0.1", "'skip'"),
     ("oasisvq", "vqvae.decay=0.9", "'decay'"), ("demo", "vqvae.spread=0.1", "'spread'"),
     ("oasisvq", "data.plane=coronal", "'plane'"),
     *(("oasis-256", f"vqvae.quantizer=fsq vqvae.levels=[8,16] vqvae.code_dim=2 vqvae.codebook=ema vqvae.start=kmeans "

@@ -86,7 +86,7 @@ class Data(Section):
     person: str | None = only(None, "regular expression; its first group is the person in a file's path", layout=OWN)
     files: str | None = only(None, 'only files whose name or path fits this pattern, such as "*T1w*"', layout=OWN)
     people: People | None = Field(None, description="synthetic people per split (cohort only)")
-    slices: Annotated[int, Field(ge=1, le=64)] = only(16, "per synthetic person or volume", layout=("cohort", *VOLUMES))
+    slices: Annotated[int, Field(ge=1, le=64)] = Field(16, description="slices per synthetic person or volume")
     range: tuple[Share, Share] = only((0.35, 0.75), "of the brain's extent, from below", layout=VOLUMES)
     plane: Literal["axial", "coronal", "sagittal"] = only("axial", "of the slices", layout=VOLUMES)
     volume: Count | None = only(None, "which one of a 4-D file", layout=VOLUMES)

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from vq_lib.layers.base import Configured, cast
-from vq_lib.layers.masked import add_taps
+from vq_lib.layers.base import Configured, cast, look_up
+from vq_lib.layers.masked import add_taps, kernel_of
 
 
 @keras.saving.register_keras_serializable(package="vq_lib")
@@ -39,38 +39,38 @@ class MaskedCodeConv(Configured):
         self.bias = self.add_weight((self.filters,), "zeros", name="bias")
 
     def table(self):
-        """T with a row of zeros a tap for "outside the grid": (taps · (K+1), filters).
-
-        In float32 whatever the policy, as a convolution adds up: sums of two dozen bfloat16 numbers lose bits.
-        """
+        """T with a row of zeros a tap for "outside the grid": (taps · (K+1), filters); in float32 whatever the policy,
+        as a convolution adds up: sums of two dozen bfloat16 numbers lose bits."""
         table = ops.concatenate([cast(self.above, "float32"), cast(self.left, "float32")])
         if self.embedding:
-            table = ops.matmul(cast(self.vectors, table.dtype)[None], table)
+            table = ops.matmul(cast(self.vectors, "float32")[None], table)
         return ops.reshape(ops.pad(table, [[0, 0], [0, 1], [0, 0]]), (-1, self.filters))
 
     def _read(self, table, padded, taps, height, width):
         """Σ T over `taps` for height x width cells; `padded` begins at the first of these taps of the first cell."""
-        total, soft = 0, keras.backend.is_float_dtype(padded.dtype)
-        for tap in taps:
-            (i, j), row = divmod(tap - taps.start, self.kernel), tap * (self.codes + 1)
-            seen = padded[:, i : i + height, j : j + width]
-            total += ops.matmul(seen, table[row : row + self.codes]) if soft else ops.take(table, seen + row, axis=0)
+        places = ((tap * (self.codes + 1), *divmod(tap - taps.start, self.kernel)) for tap in taps)
+        total = sum(ops.take(table, padded[:, i : i + height, j : j + width] + row, axis=0) for row, i, j in places)
         return ops.cast(total, self.compute_dtype)
 
     def _padded(self, codes):
-        soft = keras.backend.is_float_dtype(codes.dtype)
-        sides = [[0, 0], [self.reach, 0], [self.reach, self.reach], [0, 0]][: len(codes.shape)]
-        return ops.pad(codes, sides, constant_values=0 if soft else self.codes)
+        return ops.pad(codes, [[0, 0], [self.reach, 0], [self.reach, self.reach]], constant_values=self.codes)
 
     def parts(self, inputs):
-        """What the rows above and the bias, and the cells to the left contribute: two (B, h, w, filters)."""
-        padded, table, shape = self._padded(inputs), self.table(), inputs.shape[1:3]
-        above = self._read(table, padded, self.above_taps, *shape) + cast(self.bias, self.compute_dtype)
-        return above, self._read(table, padded[:, self.reach :], self.left_taps, *shape)
+        """What the rows above and the bias, and the cells to the left contribute: two (B, h, w, filters). Vectors,
+        embedded codes or one-hot ones, are convolved, which trains faster than looking sums up."""
+        dtype, reach, bias = self.compute_dtype, self.reach, cast(self.bias, self.compute_dtype)
+        if not self.embedding and not keras.backend.is_float_dtype(inputs.dtype):
+            padded, table, shape = self._padded(inputs), self.table(), inputs.shape[1:3]
+            left = self._read(table, padded[:, reach:], self.left_taps, *shape)
+            return self._read(table, padded, self.above_taps, *shape) + bias, left
+        x = cast(look_up(ops.convert_to_tensor(self.vectors), inputs) if self.embedding else inputs, dtype)
+        above = ops.pad(x, [[0, 0], [reach, 0], [reach, reach], [0, 0]])[:, :-1]
+        above = ops.conv(above, kernel_of(cast(self.above, dtype), reach, self.kernel), padding="valid")
+        left = ops.pad(x, [[0, 0], [0, 0], [reach, 0], [0, 0]])[:, :, :-1]
+        return above + bias, ops.conv(left, kernel_of(cast(self.left, dtype), 1, reach), padding="valid")
 
     def call(self, inputs):
-        above, left = self.parts(inputs)
-        return above + left
+        return ops.add(*self.parts(inputs))
 
     def row(self, codes, table, row):
         batch, _, width = codes.shape

@@ -195,21 +195,26 @@ def git(*arguments: str, folder: Path = REPOSITORY) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
+def commit() -> str | None:
+    """The commit of this repository, with "+" where code has changed since; None where there is no git."""
+    status, found = git("rev-parse", "--short=12", "HEAD")
+    _, changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    return None if status else found + "+" * bool(changed)
+
+
 def provenance(study: Study, fingerprint: str, precision: str, seconds: dict[str, float]) -> dict[str, Any]:
     """`metrics.json`'s `provenance` of what is evaluated here and now; `precision` is the training's dtype policy."""
     import keras
 
     from vq_lib.training.device import device, repeatable
 
-    status, commit = git("rev-parse", "--short=12", "HEAD")
-    _, changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
     installed = {found.name: found.version for found in distributions()}
     versions = {name: installed[name] for name in PACKAGES if name in installed}
     return {
         "versions": {"python": platform.python_version(), **versions}, "backend": keras.backend.backend(),
         "device": device(), "precision": precision, "repeatable": repeatable(), "seconds": seconds,
         "recipe_sha256": study.recipe.sha256, "keys": stage_keys(study.recipe), "overrides": study.overrides,
-        "data_fingerprint": fingerprint, "commit": None if status else commit + "+" * bool(changed),
+        "data_fingerprint": fingerprint, "commit": commit(),
     }  # fmt: skip
 
 
