@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import unlinked
 
-from vq_lib.data import layouts, splits, subjects, words
+from vq_lib.data import layouts, reading, splits, subjects, words
 from vq_lib.errors import UserError
 from vq_lib.study import Study
 
@@ -425,6 +425,13 @@ def test_links_that_lead_nowhere_are_named(survey, tmp_path):
     (tmp_path / "1" / "data").mkdir(parents=True)
     os.symlink("../.git/annex/objects/x.nii.gz", tmp_path / "1" / "data" / "sub-9.nii.gz")
     assert "datalad get" in survey([f"sub-{k}.nii.gz" for k in range(4)]).broken["sub-9.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.nii.gz"])
+def test_a_pointer_in_the_place_of_an_image_is_named(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(UserError, match="git lfs pull"):
+        reading.read(tmp_path / name, 32)
 
 
 # Tables of people ------------------------------------------------------------------------------------------------

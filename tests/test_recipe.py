@@ -87,6 +87,7 @@ def test_bad_yaml_names_the_line(written):
     ("demo", 'vqvae.encoder=[{"layer":"conv","filters":32,"stride":4,"hidden":8}]', "'hidden'"),
     ("demo", 'vqvae.encoder=[{"layer":"residual","filters":32,"kernel":5}]', "'kernel'"),
     ("demo", "prior.attention=3", "'attention'"), ("oasisvq", "prior.key_dim=8", "'key_dim'"),
+    ("demo", "prior.head=0 prior.head_filters=64", "'head_filters'"),
     ("oasis-best", "prior.compare.pixelcnn.value_dim=8", "'value_dim'"),
     ("oasisvq", "vqvae.codebook=ema vqvae.levels=[8,16]", "'levels'"),
     ("demo", "data.white=4095", "'white'"), ("demo", "data.person=(.)", "'person'"),

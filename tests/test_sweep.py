@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -37,6 +38,20 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
     again = vq_lib("sweep", tmp_path)
     assert again.returncode == 0 and "Epoch 1" not in again.stdout
     pd.testing.assert_frame_equal(comparison.sweep(tmp_path)["table"].set_index("change"), table)
+
+
+def test_a_point_that_changes_nothing_is_the_reports_own_training(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "mine")
+    (folder / "sweep.yaml").write_text("points: {this recipe: '', shorter: vqvae.decay=0.9}", encoding="utf-8")
+    study = Study(folder)
+    point = sweep._point(study, "this recipe", "")
+    assert point == folder and sweep._point(study, "shorter", "vqvae.decay=0.9") != folder
+    history = pd.read_csv(folder / "run" / "vqvae" / "history.csv")
+    assert sweep._result(point)["ssim"] == pytest.approx(history["val_ssim"][history["val_loss"].idxmin()], abs=1e-4)
+    (folder / "sweep.yaml").write_text("points: {this recipe: ''}", encoding="utf-8")
+    assert sweep.run(folder) == 0 and list(pd.read_csv(folder / "sweep.csv")["change"]) == ["this recipe"]
+    shutil.rmtree(folder / "run" / "vqvae")
+    assert sweep._point(study, "this recipe", "") != folder, "nothing is trained there"
 
 
 def test_a_planned_sweep_is_told_from_none(tmp_path):

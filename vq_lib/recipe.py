@@ -203,6 +203,7 @@ class Prior(Training):
     def _rules(self):
         yield self.kernel % 2 == 0, f"kernel (={self.kernel}): a masked kernel has a centre, so its side must be odd"
         yield self.name in self.compare, f"compare names {self.name!r}, which is the prior itself"
+        yield not self.head and self.head_filters, "'head_filters' has no effect with 'head: 0': leave it out"
         yield any(other.compare for other in self.compare.values()), "compare must not stand in compare"
 
     def models(self) -> dict[str, "Prior"]:

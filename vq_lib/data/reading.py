@@ -25,6 +25,7 @@ from vq_lib.errors import UserError
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # no others: Pillow would hand some to programs outside
 PIXELS = 2**26  # more is a decompression bomb
 BYTES = 2**29
+POINTER = b"version https://git-lfs"
 THUMBNAIL = 64  # side of the small grey copies that checks compare
 
 Image.preinit()  # finds the common formats once, not in several threads at the same time
@@ -45,6 +46,9 @@ def pictures(path: str | Path, channels: int = 1, white: int | None = None, deco
              count: int | None = 16, **cut: Any) -> list[Picture]:  # fmt: skip
     """The slices of a file: `count` of a volume, `cut` as in `voxels.pictures`, else the one that it holds; without
     `decode`, only a look at checksums and header. Raises anything where it is broken: `reason` makes a sentence."""
+    with open(path, "rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise ValueError("it is a pointer of Git LFS (git lfs pull fetches the image)")
     if not str(path).lower().endswith(VOLUMES):
         return [picture(path, channels, white, decode)]
     if not decode:

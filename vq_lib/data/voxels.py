@@ -34,7 +34,8 @@ def look(path: str, volume: int | None = None, load: bool = False):
         shape = shape[:-1]
     count, kind, affine = shape[3] if len(shape) == 4 else 1, image.get_data_dtype(), image.affine
     if count > 1 and volume is None:
-        raise ValueError(f"it holds {count} volumes, not one: data.volume says which, from 0")
+        raise ValueError(f"it holds {count} volumes, not one: data.volume says which, from 0, or data.files "
+                         "chooses other files")  # fmt: skip
     if len(shape) not in (2, 3, 4) or min(shape[:3]) < 8:
         raise ValueError(f"it has the shape {'x'.join(map(str, image.shape))} and is no volume, nor a slice")
     if (volume or 0) >= count:

@@ -51,7 +51,8 @@ def build(
         page = (study.published if plan["own"] else study.run) / study.html.name
         whole = before.get("whole") and page.exists() and study.html.exists()
         made = study.html.stat().st_mtime_ns if whole else None
-        if failure := snakemake(study.run, "Snakefile", ["--forceall"] * force + ([until] if until else [])):
+        arguments = ["--forceall"] * force + ([until] if until else [])
+        if (force or not _current(study, plan, before)) and (failure := snakemake(study.run, "Snakefile", arguments)):
             print(f"vq-lib: {failure['sentence']}", file=sys.stderr)
             return failure["status"]
         if until:
@@ -126,7 +127,8 @@ def _plan(study, signature, notebooks):
     more = {"data": signature, "vqvae": swept, "evaluation": study.name}
     triggers = {}
     for stage in (stage for stage in STAGES if stage != "appendix" or recipe.appendix):
-        cells = [(cell.cell_type, cell.source) for cell in source(notebooks / f"{STAGES[stage]}.ipynb", without).cells]
+        cells = source(notebooks / f"{STAGES[stage]}.ipynb", without)["cells"]
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
         triggers[stage] = digest([recipe.chosen(stage), more.get(stage), cells])
     stages = [STAGES[stage] for stage in triggers]
     pages = [*study.folder.glob("notes.md"), *(path for pattern in PAGE for path in sorted(REPOSITORY.glob(pattern)))]
@@ -141,6 +143,14 @@ def _last(study):
     with contextlib.suppress(UserError, TypeError, ValueError):
         return dict(read_json(study.run / PLAN, "'vq-lib report'"))
     return {}
+
+
+def _current(study, plan, before):
+    """Whether all was built by an equal plan and lies there in that order: Snakemake would find nothing to do."""
+    made = [*(study.notebooks / f"{name}.ipynb" for name in plan["stages"]), study.html]
+    times = [path.stat().st_mtime_ns for path in made if path.exists()]
+    return before == {**plan, "whole": True} and study.metrics.exists() and times == sorted(times) and len(
+        times) == len(made)  # fmt: skip
 
 
 def _is_own(study, before):

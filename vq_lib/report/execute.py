@@ -5,6 +5,7 @@ for every update of a stream.
 """
 
 import datetime
+import json
 import logging
 import os
 import sys
@@ -28,6 +29,7 @@ def execute(name, plan):
     Its standard output appears here as it comes. `RuntimeError`, in one sentence: a cell failed or the kernel died.
     """
     notebook = source(Path(plan["notebooks"]) / f"{name}.ipynb", plan["without"])
+    notebook = nbformat.reads(json.dumps(notebook), as_version=4)
     parameters, target = {key: plan[key] for key in ("report", "data", "overrides")}, Path("notebooks", f"{name}.ipynb")
     failed, started = target.with_suffix(".failed.ipynb"), time.monotonic()
     with whole_file(target) as temporary:

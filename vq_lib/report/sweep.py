@@ -6,6 +6,7 @@ them (`reports/sweep.smk`), here or on a cluster. The scores are those of the va
 nothing. The table is `reports/<name>/sweep.csv`.
 """
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pydantic
 import yaml
 
 from vq_lib import data as datasets
+from vq_lib.environment import start_keras
 from vq_lib.errors import UserError, sentence
 from vq_lib.files import digest, lock, read_json, read_yaml, whole_file, write_json
 from vq_lib.report import pipeline
@@ -50,14 +52,16 @@ def run(report: str | Path, data: str | Path = "") -> int:
     signature = datasets.check(study)
     points = {name: _point(study, name, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
     with lock(folder / ".lock", f"The sweep of {study.folder} is being built by another process."):
-        for point in points.values():
+        wanted = [point for point in points.values() if point != study.folder]
+        for point in wanted:
             if not (point / "run" / "vqvae" / "summary.json").exists():
                 (point / "done").unlink(missing_ok=True)
-        plan = {"points": [point.name for point in points.values()], "signature": digest(signature),
+        plan = {"points": [point.name for point in wanted], "signature": digest(signature),
                 "data": str(study.data_folder or "")}  # fmt: skip
         write_json(folder / pipeline.PLAN, plan)
-        failure = pipeline.snakemake(folder, "sweep.smk", ["--keep-going"])
-        rows = [{"change": name, **_result(point)} for name, point in points.items() if (point / "done").exists()]
+        failure = pipeline.snakemake(folder, "sweep.smk", ["--keep-going"]) if wanted else None
+        rows = [{"change": name, **_result(point)} for name, point in points.items()
+                if point not in wanted or (point / "done").exists()]  # fmt: skip
         if rows:
             with whole_file(study.folder / "sweep.csv") as temporary:
                 pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
@@ -68,14 +72,29 @@ def run(report: str | Path, data: str | Path = "") -> int:
 
 
 def _point(study, name, overrides):
-    """The folder of one point, its recipe written; every recipe is checked before the first point is trained."""
+    """The folder of one point, its recipe written; every recipe is checked before the first point is trained. A point
+    that changes nothing is the report itself, where that is trained.
+    """
     recipe = Study(study.folder, overrides=overrides).recipe
+    if _is_own(study, recipe):
+        return study.folder
     key = digest([recipe.chosen("data"), recipe.chosen("vqvae")])[:8]  # a new title trains nothing anew
     folder = study.run / "sweep" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:40]}-{key}"
     with whole_file(folder / "recipe.yaml") as temporary:
         text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
         temporary.write_text(text, encoding="utf-8")
     return folder
+
+
+def _is_own(study, recipe):
+    if any(recipe.chosen(section) != study.recipe.chosen(section) for section in ("data", "vqvae")):
+        return False
+    start_keras()
+    from vq_lib.training.finished import summary_of, vqvae_identity
+
+    with contextlib.suppress(UserError):
+        return (summary_of(study.vqvae) or {}).get("recipe") == vqvae_identity(study, datasets.opened(study))
+    return False
 
 
 def _result(point):
