@@ -60,6 +60,10 @@ def test_gap_tells_the_prior_from_the_groups():
     assert found["gap"]["mean"] == pytest.approx(1.1 * seen[:20].mean() / seen.mean() - 1)
     assert found["groups"]["mean"] == pytest.approx(found["gap"]["mean"])
 
+    nothing = dict.fromkeys(("mean", "low", "high"))  # a codebook of which one code is left
+    found = bits.gap((np.zeros(60), seen, people), (np.zeros(20), seen[:20], others))
+    assert found["gap"] == found["beyond"] == nothing and found["groups"]["mean"] is not None
+
     unseen = rng.uniform(3.5, 4.5, 20)
     found = bits.gap((seen, np.ones(60), people), (unseen, np.ones(20), others))
     assert found["groups"] == {"mean": 0.0, "low": 0.0, "high": 0.0} and found["gap"] == pytest.approx(found["beyond"])

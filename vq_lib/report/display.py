@@ -129,10 +129,10 @@ def interval(score: Any, digits: int = 3) -> str:
 
     `score`: `{"mean", "low", "high"}`, a `metrics.Score`, or a number.
     """
-    if score is None:
-        return "–"
-    ends = {"mean": score} if isinstance(score, numbers.Real) else dict(score)
+    ends = {"mean": score} if score is None or isinstance(score, numbers.Real) else dict(score)
     mean, low, high = (ends.get(name) for name in ("mean", "low", "high"))
+    if mean is None:
+        return "–"
     return f"{mean:.{digits}f}" + ("" if None in (low, high) else f" ({low:.{digits}f}–{high:.{digits}f})")
 
 

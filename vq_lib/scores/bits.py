@@ -87,7 +87,7 @@ def gap(trained, unseen):
 
         gap = L_unseen / L_train - 1,    groups = U_unseen / U_train - 1,    beyond = (1 + gap) / (1 + groups) - 1,
 
-    each `{"mean", "low", "high"}`. `beyond` is a rough estimate: the yardstick knows shapes of brains and no texture.
+    each `{"mean", "low", "high"}`, None where training people cost no bits. `beyond` is a rough estimate: the yardstick knows shapes of brains and no texture.
     `trained`, `unseen`: each slice's bits per code under prior and yardstick, and whose it is, (n,) each.
     """
     (own, table, count), (new_own, new_table, new_count) = (
@@ -96,6 +96,8 @@ def gap(trained, unseen):
     )
 
     def share(seen, weight, new, new_weight):  # (Σ new / Σ new_weight) / (Σ seen / Σ weight) - 1
+        if not (seen.any() and new_weight.any()):  # of a single code, which costs nothing
+            return dict.fromkeys(("mean", "low", "high"))
         found = ratio(np.outer(weight, new), np.outer(seen, new_weight), "log")
         return {end: None if value is None else value - 1 for end, value in found.items()}
 
