@@ -40,7 +40,8 @@ test: .venv/.tested
 
 # The library on each of Keras's backends, and the tiny recipe through Snakemake and papermill; at last one model on all
 # of them. JAX and PyTorch live in an environment of their own, which has no TensorFlow. The tests left out know no
-# backend, or are those of TFP. What 'make test' has just run on TensorFlow need not be run again: ON="jax torch".
+# backend, are those of TFP, or try what the tiny recipe runs too. What 'make test' has just run on TensorFlow need not be
+# run again: ON="jax torch".
 ELSEWHERE := anatomy architecture baselines bench bits codecs codes cohort comparison data display duplicates environment \
 	files grain hostile hostile_inputs html images intervals layouts leaks likelihood masks memorisation metrics_schema \
 	names notebooks plots published published_models readme realism recipe reports slurm sweep
@@ -71,12 +72,12 @@ comma := ,
 	{ "$(PYTHON)" -m venv --clear .venv && touch .venv/.begun; }
 	@rm -f .venv/.whole .venv/.tested
 	@echo "Installing into .venv$(if $(EXTRAS), for the GPU that nvidia-smi names) (minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".$(if $(EXTRAS),[gpu])"
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".$(if $(EXTRAS),[gpu])"
 	@rm -f .venv/.begun
 	@touch $@
 
 .venv/.tested: .venv/.whole
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
+	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
 	@touch $@
 
 # Everything that pyproject.toml asks for but TensorFlow, JupyterLab, and what checks code or drives a browser. Its
@@ -89,8 +90,8 @@ comma := ,
 	more = p["optional-dependencies"]; wanted = [*p["dependencies"], *more["dev"], *more["jax"], *more["torch"]]; \
 	without = ("jupyter", "mypy", "playwright", "ruff", "tensorflow", "tf-keras"); \
 	print(*(w for w in wanted if not w.startswith(without)), sep="\n")' > .venv-backends/wanted.txt
-	@$(BACKENDS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r .venv-backends/wanted.txt
-	@$(BACKENDS)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BACKENDS)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -r .venv-backends/wanted.txt
+	@$(BACKENDS)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 readme: .venv/.whole

@@ -87,8 +87,9 @@ def gap(trained, unseen):
 
         gap = L_unseen / L_train - 1,    groups = U_unseen / U_train - 1,    beyond = (1 + gap) / (1 + groups) - 1,
 
-    each `{"mean", "low", "high"}`, None where training people cost no bits. `beyond` is a rough estimate: the yardstick knows shapes of brains and no texture.
-    `trained`, `unseen`: each slice's bits per code under prior and yardstick, and whose it is, (n,) each.
+    each `{"mean", "low", "high"}`, None where training people cost no bits. `beyond` is a rough estimate: the yardstick
+    knows shapes of brains and no texture. `trained`, `unseen`: each slice's bits per code under prior and yardstick,
+    and whose it is, (n,) each.
     """
     (own, table, count), (new_own, new_table, new_count) = (
         pd.DataFrame({"prior": prior, "yardstick": yardstick, "slices": 1}).groupby(people).sum().to_numpy().T
