@@ -310,6 +310,18 @@ def test_what_is_finished_is_kept_whole_and_read_again(tmp_path, capsys):
     np.testing.assert_array_equal(read_arrays(tmp_path, "sums", summary["key"]), arrays["sums"])
 
 
+def test_the_lock_is_held_until_the_last_file_is_written(tmp_path):
+    model, resume = train(tmp_path)
+
+    def busy(_):
+        with pytest.raises(UserError, match="still held"), lock(tmp_path / ".lock", "still held"):
+            pass
+        return CODES
+
+    resume.finish(model, sums=busy)
+    assert (tmp_path / "summary.json").exists() and (tmp_path / "sums.npz").exists()
+
+
 def test_a_finished_model_stays_until_the_new_one_is_finished(tmp_path):
     model, resume = train(tmp_path)
     resume.finish(model)

@@ -9,7 +9,7 @@ from keras import layers
 from vq_lib.scores.baselines import thumbnails
 
 SIDE = 128  # pixels; larger images are averaged down to it, or nearly
-STEPS, BATCH, SHIFT = 200, 32, 4  # each time an image is seen it is moved by up to so many pixels
+STEPS, BATCH, SHIFT = 160, 32, 4  # each time an image is seen it is moved by up to so many pixels
 
 
 def network(shape):
