@@ -63,6 +63,8 @@ lab: .venv/.whole
 # environment; an update that failed leaves what was there.
 EXTRAS = $(shell nvidia-smi >/dev/null 2>&1 && echo gpu)
 comma := ,
+# Of the many thousand modules that pip would compile (half a minute) a part is ever imported, and compiled then.
+INSTALL = -m pip install --no-compile --quiet --disable-pip-version-check
 
 .venv/.whole: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { echo "vq_lib" \
@@ -72,12 +74,12 @@ comma := ,
 	{ "$(PYTHON)" -m venv --clear .venv && touch .venv/.begun; }
 	@rm -f .venv/.whole .venv/.tested
 	@echo "Installing into .venv$(if $(EXTRAS), for the GPU that nvidia-smi names) (minutes, once) ..."
-	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".$(if $(EXTRAS),[gpu])"
+	@$(BIN)/python $(INSTALL) -c constraints.txt -e ".$(if $(EXTRAS),[gpu])"
 	@rm -f .venv/.begun
 	@touch $@
 
 .venv/.tested: .venv/.whole
-	@$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
+	@$(BIN)/python $(INSTALL) -c constraints.txt -e ".[dev$(if $(EXTRAS),$(comma)gpu)]"
 	@touch $@
 
 # Everything that pyproject.toml asks for but TensorFlow, JupyterLab, and what checks code or drives a browser. Its
@@ -90,8 +92,8 @@ comma := ,
 	more = p["optional-dependencies"]; wanted = [*p["dependencies"], *more["dev"], *more["jax"], *more["torch"]]; \
 	without = ("jupyter", "mypy", "playwright", "ruff", "tensorflow", "tf-keras"); \
 	print(*(w for w in wanted if not w.startswith(without)), sep="\n")' > .venv-backends/wanted.txt
-	@$(BACKENDS)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -r .venv-backends/wanted.txt
-	@$(BACKENDS)/python -m pip install --no-compile --quiet --disable-pip-version-check --no-deps -e .
+	@$(BACKENDS)/python $(INSTALL) -c constraints.txt -r .venv-backends/wanted.txt
+	@$(BACKENDS)/python $(INSTALL) --no-deps -e .
 	@touch $@
 
 readme: .venv/.whole
