@@ -40,8 +40,8 @@ test: .venv/.tested
 
 # The library on each of Keras's backends, and the tiny recipe through Snakemake and papermill; at last one model on all
 # of them. JAX and PyTorch live in an environment of their own, which has no TensorFlow. The tests left out know no
-# backend, are those of TFP, or try what the tiny recipe runs too. What 'make test' has just run on TensorFlow need not be
-# run again: ON="jax torch".
+# backend, are those of TFP, or try what the tiny recipe runs too. What 'make test' has just run on TensorFlow need not
+# be run again: ON="jax torch".
 ELSEWHERE := anatomy architecture baselines bench bits codecs codes cohort comparison data display duplicates environment \
 	files grain hostile hostile_inputs html images intervals layouts leaks likelihood masks memorisation metrics_schema \
 	names notebooks plots published published_models readme realism recipe reports slurm sweep

@@ -76,7 +76,7 @@ def _point(study, name, overrides):
     that changes nothing is the report itself, where that is trained.
     """
     recipe = Study(study.folder, overrides=overrides).recipe
-    if _is_own(study, recipe):
+    if _is_trained_already(study, recipe):
         return study.folder
     key = digest([recipe.chosen("data"), recipe.chosen("vqvae")])[:8]  # a new title trains nothing anew
     folder = study.run / "sweep" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())[:40]}-{key}"
@@ -86,7 +86,7 @@ def _point(study, name, overrides):
     return folder
 
 
-def _is_own(study, recipe):
+def _is_trained_already(study, recipe):
     if any(recipe.chosen(section) != study.recipe.chosen(section) for section in ("data", "vqvae")):
         return False
     start_keras()
