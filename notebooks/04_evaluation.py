@@ -206,17 +206,17 @@ show(panels.panels(inputs[chosen], outputs[chosen], titles), "extremes",
 # What was measured goes to `metrics.json`, with what it was measured with.
 
 # %%
-seconds = {"vqvae": made["seconds"], "evaluation": round(time.monotonic() - began, 1)}
+trainings = {"vqvae": made}
 for name in study.recipe.prior.models() if study.recipe.prior else ():
     key = "prior" if name == study.recipe.prior.name else f"prior {name}"
-    seconds[key] = finished.summary_of(study.prior / name)["seconds"]
+    trainings[key] = finished.summary_of(study.prior / name)
 result = {
     **own, **code_scores.summary(codes[test], inputs, num_codes, vqvae.receptive_field),
     "bits_per_pixel": rates["fixed_length"], "parameters": made["parameters"],
     "images_per_second": made["images_per_second"], "epochs": made["epochs"],
 }  # fmt: skip
 metrics.write(
-    study, provenance=metrics.provenance(study, slices.fingerprint, made["precision"], seconds),
+    study, provenance=metrics.provenance(study, slices.fingerprint, trainings, round(time.monotonic() - began, 1)),
     data={**slices.counts(), "checks": datasets.summary(study)}, vqvae=result, baselines=base, codecs=at_rate,
 )  # fmt: skip
 study.record("reconstruction", {"tissues": by_tissue.to_dict("index"), "levels": levels})

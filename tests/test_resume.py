@@ -296,6 +296,7 @@ def test_what_is_finished_is_kept_whole_and_read_again(tmp_path, capsys):
         pass
     summary = summary_of(tmp_path)
     assert summary["epochs"] == {"done": 4, "planned": 4} and summary["made"]["commit"] == "abc"
+    assert summary["made"]["device"].startswith("CPU, ")
     assert (summary["recipe"], summary["precision"], summary["stopped"]) == ("recipe", "float32", "")
     assert summary["parameters"] == model.count_params() and len(history(tmp_path)) == 4
     model, resume = train(tmp_path, commit="abc", recipe="recipe")

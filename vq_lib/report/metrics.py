@@ -118,7 +118,7 @@ class Provenance(Part):
 
     versions: dict[str, str] = {}
     backend: str
-    device: str
+    device: str  # that trained; several where the trainings ran on different ones
     precision: str  # of the training, a dtype policy
     repeatable: bool | None = None
     recipe_sha256: str
@@ -202,17 +202,22 @@ def commit() -> str | None:
     return None if status else found + "+" * bool(changed)
 
 
-def provenance(study: Study, fingerprint: str, precision: str, seconds: dict[str, float]) -> dict[str, Any]:
-    """`metrics.json`'s `provenance` of what is evaluated here and now; `precision` is the training's dtype policy."""
+def provenance(study: Study, fingerprint: str, trainings: dict[str, dict], evaluation: float) -> dict[str, Any]:
+    """`metrics.json`'s `provenance` of what is evaluated here and now, in `evaluation` seconds; `trainings` are the
+    summaries of the VQ-VAE, "vqvae", the main prior, "prior", and those compared with it, "prior snail".
+    """
     import keras
 
     from vq_lib.training.device import device, repeatable
 
     installed = {found.name: found.version for found in distributions()}
     versions = {name: installed[name] for name in PACKAGES if name in installed}
+    devices = [made["made"].get("device", device()) for made in trainings.values()]  # by whom, earlier ones do not say
+    seconds = {name: made["seconds"] for name, made in trainings.items()}
     return {
         "versions": {"python": platform.python_version(), **versions}, "backend": keras.backend.backend(),
-        "device": device(), "precision": precision, "repeatable": repeatable(), "seconds": seconds,
+        "device": " and ".join(dict.fromkeys(devices)), "precision": trainings["vqvae"]["precision"],
+        "repeatable": repeatable() and set(devices) == {device()}, "seconds": {**seconds, "evaluation": evaluation},
         "recipe_sha256": study.recipe.sha256, "keys": stage_keys(study.recipe), "overrides": study.overrides,
         "data_fingerprint": fingerprint, "commit": commit(),
     }  # fmt: skip

@@ -20,6 +20,7 @@ from keras.src.utils.rng_utils import get_random_seed
 from vq_lib import files
 from vq_lib.errors import UserError
 from vq_lib.models.saved import as_float32, load
+from vq_lib.training.device import device
 from vq_lib.training.finished import read_arrays, summary_of, write_arrays
 from vq_lib.training.identity import describe
 from vq_lib.training.optimizer import use_devices
@@ -208,7 +209,7 @@ class Resume(keras.callbacks.Callback):
                     "seconds": seconds, "precision": model.dtype_policy.name,
                     "images_per_second": round(len(self.batches.rows) * len(rows) / max(seconds, 1e-9), 1),
                     "parameters": getattr(model, "parameter_counts", None) or model.count_params(),
-                    "made": {"commit": self.commit, "date": time.strftime(TIME, time.gmtime())},
+                    "made": {"commit": self.commit, "date": time.strftime(TIME, time.gmtime()), "device": device()},
                 })  # fmt: skip
             return saved, made
         finally:
