@@ -62,7 +62,8 @@ def _fill(study, slices, document, place, key, lengths):
     made = document.provenance
 
     def summarise(folder, recipe, stage, part, *known):
-        summary = {"key": key, "recipe": recipe, "seconds": made.seconds.get(stage, 0.0), "precision": made.precision}
+        summary = {"key": key, "recipe": recipe, "seconds": made.seconds.get(stage, 0.0), "precision": made.precision,
+                   "made": {"device": made.device}}  # fmt: skip
         files.write_json(folder / "summary.json", summary | part.model_dump(include={"epochs", *known}))
 
     model = _copied(study.models / "vqvae.keras", place / "vqvae", "VQ-VAE")
