@@ -46,7 +46,7 @@ ELSEWHERE := anatomy architecture baselines bench bits codecs codes cohort compa
 	files grain hostile hostile_inputs html images intervals layouts leaks likelihood masks memorisation metrics_schema \
 	names notebooks plots published published_models readme realism recipe reports slurm sweep
 LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) \
-	-k "(not test_build or report_is_whole) and not every_recipe and not one_model_on_all"
+	-k "(not test_build or report_is_whole) and not every_recipe and not one_model_on_all and not all_notebooks"
 
 test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python
 test-backends: .venv/.tested .venv-backends/.whole

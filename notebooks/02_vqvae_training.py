@@ -72,12 +72,15 @@ train, held_out = slices.where("train"), slices.where("validation")
 # An **encoder** turns the image $x$ into a grid of vectors $z_e(x)$: convolutions with a stride shrink the grid, and
 # residual blocks, $x + \operatorname{Conv}_{1 \times 1}(\operatorname{act}(\operatorname{Conv}_{3 \times
 # 3}(\operatorname{act}(x))))$, look around in it. A **decoder** goes the way back. Both are lists of blocks in the
-# recipe; edit them there, or in this cell.
+# recipe; edit them there, or in this cell. With a `coarse` level, more blocks lead on to a smaller grid and back: its
+# codes hold what is large, and the finer ones only what is left (Razavi et al. 2019, [arXiv
+# 1906.00446](https://arxiv.org/abs/1906.00446)).
 
 # %%
 encoder = [block.model_dump(exclude_defaults=True) for block in recipe.encoder]
 decoder = [block.model_dump(exclude_defaults=True) for block in recipe.decoder]
-display({"encoder": encoder, "decoder": decoder})
+coarse = recipe.coarse and recipe.coarse.model_dump(exclude_defaults=True)
+display({"encoder": encoder, "decoder": decoder, "coarse": coarse})
 
 # %% [markdown]
 # Between them, each vector is replaced by the nearest of $K$ **codebook** vectors $e_1, \dots, e_K$, and the decoder
@@ -107,7 +110,8 @@ batches = Batches(slices.images, train, recipe.batch, recipe.seed, change=change
 vqvae = VQVAE(
     slices.image_shape, encoder, decoder, quantizer,
     activation=recipe.activation, normalise=recipe.normalise, output=recipe.output, final=recipe.final,
-    loss=recipe.loss, structure=recipe.structure, variance=batches.variance, dtype=policy(recipe.precision),
+    loss=recipe.loss, structure=recipe.structure, variance=batches.variance, coarse=coarse,
+    dtype=policy(recipe.precision),
 )  # fmt: skip
 
 # %%
@@ -118,8 +122,10 @@ vqvae.summary(print_fn=print, line_length=100, expand_nested=True)
 # narrow grid in the middle: so many numbers from 0 to $K - 1$ and nothing else.
 
 # %%
-boxes = [architecture.layers(part) for part in (vqvae.encoder, vqvae.decoder)]
-drawn = architecture.diagram(slices.image_shape, boxes[0], vqvae.grid, recipe.codes, recipe.code_dim, boxes[1])
+level = vqvae.coarse
+first = [vqvae.encoder, *([level.encoder, level.decoder, level.link] if level else [])]
+boxes = [box for part in first for box in architecture.layers(part)], architecture.layers(vqvae.decoder)
+drawn = architecture.diagram(slices.image_shape, boxes[0], vqvae.levels[-1], recipe.codes, recipe.code_dim, boxes[1])
 show(drawn, "architecture", "The model: what each layer gives, and the grid of codes that all passes through.",
      alt="Boxes that shrink towards a grid of codes in the middle and grow again behind it.")  # fmt: skip
 
@@ -229,13 +235,14 @@ for number, place in enumerate(scores.spread(places, 8)):  # a person and a posi
 inputs = np.asarray(slices.images[chosen])
 
 # %%
-vectors = vqvae.encoder.predict_on_batch(inputs)  # z_e(x), one vector a cell
-numbers = ops.convert_to_numpy(vqvae.quantizer.encode(vectors))  # k, all that is kept of a slice
-outputs = vqvae.decode(numbers)
+quantizer, vectors = vqvae.vectors(inputs)[-1]  # of the finest level: z_e(x), one vector a cell
+numbers = ops.convert_to_numpy(quantizer.encode(vectors))  # k
+np.testing.assert_array_equal(numbers, vqvae.fine(vqvae.encode(inputs)))
+outputs = vqvae.decode(vqvae.encode(inputs))  # the codes are all that is kept of a slice
 similarity, _ = scores.ssim(inputs, outputs)
 
 # %%
-ranks = draw.brightness_ranks(slices.images[held_out], codes[held_out], recipe.codes)
+ranks = draw.brightness_ranks(slices.images[held_out], vqvae.fine(codes[held_out]), recipe.codes)
 titles = [f"{name}\nSSIM {score:.3f}" for name, score in zip(slices.names(chosen), similarity, strict=True)]
 show(draw.panels(inputs, outputs, titles, numbers, ranks), "vqvae-panels",
      "A slice, its grid of codes (darkest cells violet, brightest yellow), the reconstruction, and the absolute error.",

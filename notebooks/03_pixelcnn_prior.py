@@ -152,7 +152,7 @@ for name, settings in recipe.models().items():
     labels, positions, condition = slices.conditions(settings.condition)
     inputs = (codes, condition) if settings.condition else codes
     keras.utils.set_random_seed(settings.seed)
-    prior = prior_from(settings, vqvae.grid, num_codes, labels, positions, policy(settings.precision))
+    prior = prior_from(settings, vqvae.levels, num_codes, labels, positions, policy(settings.precision))
     batches = Batches(inputs, rows["train"], settings.batch, settings.seed, codes, devices=study.recipe.devices)
     prior.compile(optimizer(settings, len(batches)), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     untrained[name] = settings, prior, batches, condition
@@ -258,6 +258,7 @@ study.record("prior", {
     "overfitted": {name: bits.overfitted(split) for name, split in models.items()},
     "baselines_bits_per_code": base, "position_unigram": {split: some.mean() for split, some in unigram.items()},
     "bits_per_pixel": models[main]["test"] * cells / np.prod(slices.image_shape[:2]),
+    "fine_bits_per_code": float(vqvae.fine(lengths[main]["test"]).mean()),
     "parameters": priors[main].count_params(), "epochs": made_prior["epochs"],
 })  # fmt: skip
 
@@ -270,8 +271,8 @@ study.record("prior", {
 # cell, and is left out here.)
 
 # %% tags=["prior"]
-unseen = {name: parts["test"] for name, parts in lengths.items()}
-show(draw.bits_by_cell(unigram["test"], unseen), "prior-cells",
+unseen = {name: vqvae.fine(parts["test"]) for name, parts in lengths.items()}
+show(draw.bits_by_cell(vqvae.fine(unigram["test"]), unseen), "prior-cells",
      "Mean code length of each cell over test slices, and what each prior saves over the position unigram.",
      alt="Maps over the grid of codes: next to nothing in the background, most inside the head.")  # fmt: skip
 

@@ -211,7 +211,7 @@ for name in study.recipe.prior.models() if study.recipe.prior else ():
     key = "prior" if name == study.recipe.prior.name else f"prior {name}"
     trainings[key] = finished.summary_of(study.prior / name)
 result = {
-    **own, **code_scores.summary(codes[test], inputs, num_codes, vqvae.receptive_field),
+    **own, **code_scores.summary(vqvae.fine(codes[test]), inputs, num_codes, vqvae.receptive_field),
     "bits_per_pixel": rates["fixed_length"], "parameters": made["parameters"],
     "images_per_second": made["images_per_second"], "epochs": made["epochs"],
 }  # fmt: skip
@@ -335,15 +335,16 @@ show(generation.distributions(shares), "anatomy",
 # heads that run out of the picture, one texture everywhere, no head.
 
 # %% tags=["prior"]
-field = vqvae.receptive_field or (0, inputs.shape[1] // vqvae.grid[0] - 1)
-background = memorisation.background_code(codes[test], code_scores.black_cells(inputs, vqvae.grid, field))
-against = baselines.thumbnails(slices.images, rows=train), codes[train], background
+fine, grid = vqvae.fine(codes), vqvae.levels[-1]
+field = vqvae.receptive_field or (0, inputs.shape[1] // grid[0] - 1)
+background = memorisation.background_code(fine[test], code_scores.black_cells(inputs, grid, field))
+against = baselines.thumbnails(slices.images, rows=train), fine[train], background
 chosen = np.sort(np.random.default_rng(0).choice(train, min(640, len(train)), replace=False))
 groups, again = (slices.person[chosen], slices.person[train]), images.levels(vqvae.decode(codes[chosen]))
 near = {
-    "generated": memorisation.neighbours(new, grids, *against),
-    "real": memorisation.neighbours(images.levels(outputs), codes[test], *against),
-    "training": memorisation.neighbours(again, codes[chosen], *against, groups),
+    "generated": memorisation.neighbours(new, vqvae.fine(grids), *against),
+    "real": memorisation.neighbours(images.levels(outputs), fine[test], *against),
+    "training": memorisation.neighbours(again, fine[chosen], *against, groups),
 }
 study.save("near", **{kind: frame.to_records(index=False) for kind, frame in near.items()})
 

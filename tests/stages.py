@@ -42,7 +42,7 @@ def train_priors(study, slices):
         labels, positions, condition = slices.conditions(settings.condition)
         keras.utils.set_random_seed(settings.seed)
         size, precision = vqvae.quantizer.num_embeddings, policy(settings.precision)
-        prior = prior_from(settings, vqvae.grid, size, labels, positions, precision)
+        prior = prior_from(settings, vqvae.levels, size, labels, positions, precision)
         inputs = (codes, condition) if settings.condition else codes
         batches = Batches(inputs, rows["train"], settings.batch, settings.seed, codes)
         prior.compile(optimizer(settings, len(batches)), keras.losses.SparseCategoricalCrossentropy(from_logits=True))

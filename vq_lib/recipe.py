@@ -117,6 +117,23 @@ class Block(Section):
     hidden: Positive | None = only(None, layer=("residual",))
 
 
+class Coarse(Section):
+    """A coarser level of codes: from what the encoder gives to a smaller grid, and back."""
+
+    encoder: list[Block]
+    decoder: list[Block]
+
+    def _rules(self):
+        up = math.prod(block.stride for block in self.decoder)
+        rule = f"coarse.encoder shrinks the grid {self.factor} times and coarse.decoder enlarges it {up} times"
+        yield self.factor != up or up < 2, f"{rule}: both must do so equally often, twice at least"
+
+    @property
+    def factor(self) -> int:
+        """How many fine codes of a side one coarse code stands for."""
+        return math.prod(block.stride for block in self.encoder)
+
+
 class Training(Section):
     """What all trainings share."""
 
@@ -138,6 +155,7 @@ class VQVAE(Training):
 
     encoder: list[Block]
     decoder: list[Block]
+    coarse: Coarse | None = Field(None, description="a second, coarser level of codes, and its blocks")
     activation: Literal["relu", "silu"] = "relu"
     normalise: Literal["zero", "centred"] = Field("zero", description="black is 0, as the padding; centred: -0.5")
     output: Literal["transpose", "conv", "block"] = Field("transpose", description="block: the decoder's last one")
@@ -238,18 +256,30 @@ class Recipe(Section):
         size, channels, vqvae, devices = self.data.size, self.data.channels, self.vqvae, self.devices
         for name, part in {"vqvae": vqvae, **(self.prior.models() if self.prior else {})}.items():
             yield part.batch % devices, f"the batch of {name} (={part.batch}) must be divisible by devices (={devices})"
-        stride = vqvae.factor
+        stride, coarse = vqvae.factor, vqvae.coarse
         yield size % stride, f"data.size (={size}) must be divisible by the encoder's total stride (={stride})"
-        wrong = {"encoder": ("transpose", "subpixel"), "decoder": ("conv",)}
-        for name, width in {"encoder": channels, "decoder": vqvae.code_dim}.items():
-            for block in getattr(vqvae, name):
+        last = lambda blocks, width: blocks[-1].filters if blocks else width  # noqa: E731
+        parts = [("encoder", vqvae.encoder, channels), ("decoder", vqvae.decoder, vqvae.code_dim)]
+        if coarse:
+            side, factor, deep = size // stride, coarse.factor, last(coarse.decoder, vqvae.code_dim)
+            rule = (
+                f"vqvae.coarse: the encoder's grid (={side}) must be divisible by the square of its stride (={factor})"
+            )
+            yield side % factor**2, rule
+            parts[1:] = [("coarse.encoder", coarse.encoder, last(vqvae.encoder, channels)),
+                         ("coarse.decoder", coarse.decoder, vqvae.code_dim),
+                         ("decoder", vqvae.decoder, vqvae.code_dim + deep)]  # fmt: skip
+            yield self.appendix, "with vqvae.coarse, set 'appendix: false': notebook 05 looks at one level of codes"
+        for name, blocks, width in parts:
+            wrong = ("conv",) if name.endswith("decoder") else ("transpose", "subpixel")
+            for block in blocks:
                 rule = f"{block.layer!r} with a stride has no place in vqvae.{name}: it changes the grid the wrong way"
-                yield block.stride > 1 and block.layer in wrong[name], rule
+                yield block.stride > 1 and block.layer in wrong, rule
                 rule = f"residual blocks keep channels: vqvae.{name} has {block.filters} filters, and is given {width}"
                 yield block.layer == "residual" and block.filters != width, rule
                 width = block.filters
         rule = f"with 'output: block' vqvae.decoder's last filters must be data.channels (={channels})"
-        yield vqvae.output == "block" and (not vqvae.decoder or width != channels), rule
+        yield vqvae.output == "block" and last(vqvae.decoder, 0) != channels, rule
 
     @property
     def sha256(self) -> str:

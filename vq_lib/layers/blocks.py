@@ -72,13 +72,15 @@ def layers_of(blocks, activation, dtype):
 
 def encoder(blocks, image_shape, code_dim, activation="relu", offset=0.0, dtype="float32"):
     """Images (B, H, W, C) uint8 → vectors (B, h, w, code_dim): `blocks`, or a Keras model, and a 1x1 convolution after
-    blocks. Grey levels become [-offset, 1 - offset], in float32 whatever the policy: bfloat16 moves them by a level.
-    With offset 0 black is 0, as the convolutions' padding is: the border of a slice then looks like more background.
+    blocks, unless `code_dim` is None. Grey levels become [-offset, 1 - offset], in float32 whatever the policy, which
+    bfloat16 would move by a level. With offset 0 black is 0, as the convolutions' padding is: the border of a slice
+    then looks like more background.
     """
     if isinstance(blocks, keras.Model):
         layers = [blocks]
     else:
-        layers = [*layers_of(blocks, activation, dtype), keras.layers.Conv2D(code_dim, 1, dtype=dtype)]
+        layers = list(layers_of(blocks, activation, dtype))  # in turn: each draws the seed of its first weights
+        layers += [keras.layers.Conv2D(code_dim, 1, dtype=dtype)] if code_dim else []
     levels = keras.layers.Rescaling(1 / 255, -offset, dtype="float32")
     return keras.Sequential([keras.Input(image_shape, dtype="uint8"), levels, *layers], name="encoder")
 

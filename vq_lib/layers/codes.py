@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from vq_lib.layers.base import Configured, cast, look_up
+from vq_lib.layers.blocks import DepthToSpace
 from vq_lib.layers.masked import add_taps, kernel_of
 
 
@@ -109,3 +110,33 @@ class Conditioning(Configured):
                 known = ops.one_hot(inputs[:, column], table.shape[0], dtype=self.compute_dtype)
                 total = total + ops.matmul(known, cast(table, self.compute_dtype))
         return total
+
+
+@keras.saving.register_keras_serializable(package="vq_lib")
+class CodeMap(Configured):
+    """What a grid of coarse codes says of each cell of a finer one: embedded, seen by two 3x3 convolutions, enlarged.
+
+    A prior of fine codes is conditioned on it (Razavi et al. 2019, arXiv 1906.00446, section 3.2).
+
+    Shapes: codes (B, h', w') int, or floats (B, h', w', K) as one-hot codes → (B, s·h', s·w', filters); s is `factor`.
+    """
+
+    def __init__(self, codes, embedding, factor, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.codes, self.embedding, self.factor, self.filters = codes, embedding, factor, filters
+        options = {"padding": "same", "dtype": self.dtype_policy}
+        self.seen = [keras.layers.Conv2D(filters, 3, activation="relu", **options, name=f"seen_{i}") for i in range(2)]
+        self.enlarged = keras.layers.Conv2D(filters * factor**2, 1, **options, name="enlarged")
+        self.spread = DepthToSpace(factor, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        unit, cells = keras.initializers.RandomNormal(stddev=1.0), tuple(input_shape[:3])
+        self.vectors = self.add_weight((self.codes, self.embedding), unit, name="vectors")
+        for layer, width in zip([*self.seen, self.enlarged], (self.embedding, self.filters, self.filters), strict=True):
+            layer.build((*cells, width))
+
+    def call(self, inputs):
+        x = cast(look_up(ops.convert_to_tensor(self.vectors), inputs), self.compute_dtype)
+        for layer in [*self.seen, self.enlarged]:
+            x = layer(x)
+        return self.spread(x)

@@ -10,7 +10,7 @@ from keras import ops
 from scipy.special import log_softmax
 
 from vq_lib.layers.base import cast, column_of
-from vq_lib.layers.codes import Conditioning, MaskedCodeConv
+from vq_lib.layers.codes import CodeMap, Conditioning, MaskedCodeConv
 from vq_lib.layers.masked import Cell
 
 
@@ -21,6 +21,7 @@ class State(NamedTuple):
     context: Any  # what the rows above contribute to the cells of this row, (B, w, width)
     caches: tuple  # one a block
     condition: tuple  # the vector (B, F) of what is known of a slice, or nothing
+    map: tuple  # what the coarse codes say of each cell, (B, h, w, width), or nothing
 
 
 class Prior(keras.Model, abc.ABC):
@@ -32,7 +33,8 @@ class Prior(keras.Model, abc.ABC):
 
     Shapes: `call`: codes (B, h, w) int, or floats (B, h, w, K) as one-hot codes, and condition (B, 2) int → logits
     (B, h, w, K) float32. The condition is label (index into `labels`) and slice position of each grid, -1 for unknown;
-    `fit` and `predict` take both as a pair. A ValueError says that it is missing.
+    `fit` and `predict` take both as a pair. A ValueError says that it is missing. `coarse`, codes (B, h', w'), is given
+    where the prior is one of fine codes.
 
     Args:
         grid, codes: (h, w) and K.
@@ -42,6 +44,7 @@ class Prior(keras.Model, abc.ABC):
         position: adds a learned bias for each grid cell in the first layer, so that a cell knows its place.
         dropout: share of each block's hidden channels to drop while training.
         labels, slices: names of the labels, and number of the slice positions, that the prior is conditioned on.
+        coarse: (h', w'), the grid of coarse codes that it is conditioned on as well, of K kinds; None: there are none.
 
     Example: `PixelCNN(grid=(32, 32), codes=512, labels=("AD", "NC"))(codes, condition=[[0, -1]] * len(codes))`.
     """
@@ -49,19 +52,22 @@ class Prior(keras.Model, abc.ABC):
     streams = 1  # stacks that the first layer feeds: its width is so many times F
 
     def __init__(self, grid, codes, filters=128, blocks=2, kernel=7, head=2, head_filters=None, embedding=None,
-                 position=False, dropout=0.0, labels=(), slices=0, **kwargs):  # fmt: skip
+                 position=False, dropout=0.0, labels=(), slices=0, coarse=None, **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         self.grid, self.codes, self.labels, self.slices = tuple(grid), codes, tuple(labels), slices
         self.settings = {
             "grid": list(grid), "codes": codes, "filters": filters, "blocks": blocks, "kernel": kernel, "head": head,
             "head_filters": head_filters, "embedding": embedding, "position": position, "dropout": dropout,
-            "labels": list(labels), "slices": slices,
+            "labels": list(labels), "slices": slices, **({"coarse": list(coarse)} if coarse else {}),
         }  # fmt: skip
         dtype, width = self.dtype_policy, self.streams * filters
         self.first = MaskedCodeConv(codes, width, kernel, embedding, dtype=dtype, name="first")
         self.first.build((None, *self.grid))
         self.place = self.add_weight((*self.grid, width), "zeros", name="place") if position else None
+        self.map: Any = None
         self.conditioning = None
+        if coarse:
+            self.map = CodeMap(codes, embedding or filters, grid[0] // coarse[0], width, dtype=dtype, name="map")
         if self.conditional:
             self.conditioning = Conditioning(len(self.labels), slices, filters, dtype=dtype, name="conditioning")
         inner = head_filters or filters
@@ -70,7 +76,8 @@ class Prior(keras.Model, abc.ABC):
         self.blocks = self._make_blocks(filters, blocks, dropout)  # last: files number Dense layers in this order
         # A call on symbols builds every layer and tells `summary` their shapes.
         inputs = keras.Input(self.grid, dtype="int32"), keras.Input((2,), dtype="int32")
-        Prior.call(self, inputs if self.conditional else inputs[0])
+        known = {"coarse": keras.Input(coarse, dtype="int32")} if coarse else {}
+        Prior.call(self, inputs if self.conditional else inputs[0], **known)
         self.built = True
 
     @abc.abstractmethod
@@ -108,11 +115,13 @@ class Prior(keras.Model, abc.ABC):
             raise ValueError("this prior is conditioned on label or slice position: `condition` must be given")
         return self.conditioning(condition)
 
-    def call(self, inputs, condition=None, training=False):
+    def call(self, inputs, condition=None, training=False, coarse=None):
         codes, condition = inputs if isinstance(inputs, (tuple, list)) else (inputs, condition)
         above, left = self.first.parts(codes)
         if self.place is not None:
             above = above + cast(self.place, above.dtype)
+        if self.map is not None:
+            above = above + self.map(coarse)
         h = self._vector(condition)
         v, context = self._split(above, h)
         x = self._enter(context + left)
@@ -127,18 +136,26 @@ class Prior(keras.Model, abc.ABC):
             x = layer(x)
         return ops.cast(self.logits(x), "float32")
 
-    def start(self, batch, condition=None):
+    def start(self, batch, condition=None, coarse=None):
         """The `State` that a sampling run starts from."""
         h = self._vector(condition)
         context = ops.zeros((batch, self.grid[1], self.first.filters), self.compute_dtype)
         caches = tuple(block.start(batch, self.grid, h) for block in self.blocks)
-        return State(self.first.table(), context, caches, () if h is None else (h,))
+        return State(
+            self.first.table(),
+            context,
+            caches,
+            () if h is None else (h,),
+            () if coarse is None else (self.map(coarse),),
+        )
 
     def row(self, state, codes, row):
         """The state at the beginning of a row of the `codes`, (B, h, w), all above being drawn."""
         above = self.first.row(codes, state.table, row)
         if self.place is not None:
             above = above + ops.take(cast(self.place, above.dtype), row, axis=0)
+        for values in state.map:
+            above = above + ops.take(values, row, axis=1)
         v, context = self._split(above, *(state.condition or (None,)))
         _, caches = self._through("row", state.caches, v)
         return state._replace(context=context, caches=caches)

@@ -1,12 +1,15 @@
 """Exact ancestral sampling from a prior, cached and compiled as one loop."""
 
 import functools
+import math
 
 import keras
 import numpy as np
 from keras import ops
 
+from vq_lib.models.levels import join, split
 from vq_lib.models.prior import code_lengths, inputs_of
+from vq_lib.models.two_level import TwoLevelPrior
 
 FREE = -1  # in a grid of given codes: to be drawn
 
@@ -38,7 +41,8 @@ class Sampler(keras.Model):
     `given` that is not `FREE` is taken instead of drawn. One sampler serves one B: another would be compiled anew.
 
     Args:
-        prior: a trained `Prior`, or any Keras model of codes (B, h, w) → logits (B, h, w, K) with `grid` and `codes` K.
+        prior: a trained `Prior` or `TwoLevelPrior`, or any Keras model of codes (B, h, w) → logits (B, h, w, K) with
+            `grid` and `codes` K.
         temperature: above 0; 1 samples the model as it is.
         top_k, top_p: keep only the k most likely codes of a cell, or those that together reach this probability
             (Holtzman et al. 2019, arXiv 1904.09751, section 3.1); None: all.
@@ -56,9 +60,17 @@ class Sampler(keras.Model):
 
     def call(self, inputs):
         noise, given, condition = inputs
-        (batch, _, size), (height, width) = noise.shape, self.prior.grid
-        steps = self.prior if hasattr(self.prior, "step") else _FullPass(self.prior)
-        state = steps.start(batch, condition if getattr(self.prior, "conditional", False) else None)
+        prior, known = self.prior, condition if getattr(self.prior, "conditional", False) else None
+        if not isinstance(prior, TwoLevelPrior):
+            steps = prior if hasattr(prior, "step") else _FullPass(prior)
+            return self._drawn(steps, prior.grid, noise, given, (known,))
+        (coarse_given, fine_given), first = split(given, prior.coarse.grid), math.prod(prior.coarse.grid)
+        coarse = self._drawn(prior.coarse, prior.coarse.grid, noise[:, :first], coarse_given, (known,))
+        return join(coarse, self._drawn(prior.fine, prior.fine.grid, noise[:, first:], fine_given, (known, coarse)))
+
+    def _drawn(self, steps, grid, noise, given, known):
+        """Codes (B, h, w) of one grid."""
+        (batch, _, size), (height, width), state = noise.shape, grid, steps.start(noise.shape[0], *known)
 
         def cell(row, column, codes, state):
             logits, state = steps.step(state, codes, row, column)

@@ -13,10 +13,12 @@ import keras
 from vq_lib.errors import UserError
 from vq_lib.models import build  # noqa: F401  (registers every class of ours that a file may name)
 from vq_lib.models.prior import Prior
+from vq_lib.models.two_level import TwoLevelPrior
 from vq_lib.models.vqvae import VQVAE
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 LARGEST = 2**30  # bytes, unpacked
+PRIORS = (Prior, TwoLevelPrior)
 # What an encoder or decoder of one's own may be made of: layers that compute, and nothing that loads or runs a thing.
 HARMLESS = {
     "keras": "DTypePolicy Sequential",
@@ -59,7 +61,7 @@ def load(path: str | Path, kind: str | None = None):
     except Exception as error:  # whatever a broken file makes its reader stumble on
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(". ")
         raise UserError(f"{path} cannot be loaded as a Keras model of vq_lib: {reason}.") from None
-    if kind and not isinstance(model, {"VQ-VAE": VQVAE, "prior": Prior}[kind]):
+    if kind and not isinstance(model, {"VQ-VAE": (VQVAE,), "prior": PRIORS}[kind]):
         raise UserError(f"{path} holds a {type(model).__name__}, not a {kind} of vq_lib.")
     return model
 
@@ -90,7 +92,7 @@ def _checked(file, own):
         raise ValueError(f"{broken} in it is damaged")
     config = json.loads(file.read("config.json"))
     kind = _class(config) if isinstance(config, dict) else None
-    if kind is None or not issubclass(kind, (VQVAE, Prior)):
+    if kind is None or not issubclass(kind, (VQVAE, *PRIORS)):
         name = config.get("class_name") if isinstance(config, dict) else type(config).__name__
         raise ValueError(f"it holds a {name}, not a model of vq_lib, nor of a class that is defined here")
     config.pop("compile_config", None)

@@ -12,6 +12,7 @@ from vq_lib.layers.base import one_of
 from vq_lib.layers.fsq import FiniteScalarQuantizer
 from vq_lib.layers.quantizer import EMAVectorQuantizer, VectorQuantizer
 from vq_lib.layers.ssim import ssim_map
+from vq_lib.models.levels import CoarseLevel, join, rows_of, split
 
 FLAT = {  # a recipe's words for the quantiser, and those of the layers
     "codes": "num_embeddings", "code_dim": "embedding_dim", "beta": "commitment_cost", "distance": "distance",
@@ -39,6 +40,8 @@ class VQVAE(keras.Model):
     so that a decoder may overshoot and leave the background truly black. A loss given to `compile` takes its place.
 
     Shapes: (B, H, W, C) uint8 → (B, H, W, C) float32; `encode` → codes (B, h, w) int32, where h = H / total stride.
+    With two levels (see `CoarseLevel`) the coarse codes are the first rows of codes (B, rows + h, w), `levels` are the
+    grids of both, and `fine` leaves the coarse codes out.
 
     Args:
         encoder, decoder: blocks as in a recipe (`recipe.Block`), or Keras models: normalised images → (B, h, w, D), and
@@ -47,6 +50,8 @@ class VQVAE(keras.Model):
         normalise: what black becomes inside, "zero" (0) or "centred" (-½).
         activation, output, final: of blocks; kind ("transpose", "conv" or "block") and activation of the last layer.
         variance: of the training images, in [0, 1] intensities.
+        coarse: {"encoder": blocks, "decoder": blocks} of a coarse level, from the encoder's features to a smaller grid
+            and back, with a quantiser like the other one; None: one level.
 
     Raises:
         ValueError: an argument is none of the values above, or encoder, quantiser, decoder and images do not fit.
@@ -56,7 +61,8 @@ class VQVAE(keras.Model):
     """
 
     def __init__(self, image_shape, encoder, decoder, quantizer=None, activation="relu", normalise="zero",
-                 output="transpose", final="linear", loss="mse", structure=0.0, variance=1.0, **kwargs):  # fmt: skip
+                 output="transpose", final="linear", loss="mse", structure=0.0, variance=1.0, coarse=None,
+                 **kwargs):  # fmt: skip
         super().__init__(**kwargs)
         shape, policy = tuple(image_shape), self.dtype_policy
         one_of("loss", loss, ("mse", "clipped_mse", "l1"))
@@ -65,12 +71,23 @@ class VQVAE(keras.Model):
         quantizer = quantizer or EMAVectorQuantizer(512, 8, name="quantizer")
         dim = quantizer.embedding_dim
         encoder, decoder = _complete("encoder", encoder), _complete("decoder", decoder)
-        self.encoder = blocks.encoder(encoder, shape, dim, activation, self.offset, policy)
+        self.encoder = blocks.encoder(encoder, shape, None if coarse else dim, activation, self.offset, policy)
         found = tuple(self.encoder.output_shape[1:])
+        self.coarse = None
+        if coarse:
+            coarse = {name: _complete(f"coarse {name}", coarse[name]) for name in ("encoder", "decoder")}
+            other = type(quantizer).from_config({**quantizer.get_config(), "name": "coarse_quantizer"})
+            self.coarse = CoarseLevel(found, **coarse, quantizer=other, activation=activation, dtype=policy)
+            found = *found[:2], dim
         if len(found) != 3 or found[-1] != dim or None in found:
             raise ValueError(f"the encoder gives {found}, and a quantiser of codes of length {dim} wants (h, w, {dim})")
-        self.grid, self.quantizer = found[:2], quantizer
+        self.quantizer, self.grid = quantizer, found[:2]
+        self.levels: tuple[tuple[int, int], ...] = (self.grid,)
         quantizer(keras.Input(found))  # builds it, and tells `summary` its shape
+        if self.coarse:
+            self.levels = self.coarse.grid, found[:2]
+            self.grid = found[0] + rows_of(self.coarse.grid, found[:2]), found[1]
+            found = *found[:2], dim + self.coarse.decoder.output_shape[-1]
         self.decoder = blocks.decoder(decoder, found, shape[-1], activation, output, final, policy)
         if tuple(self.decoder.output_shape[1:]) != shape:
             raise ValueError(f"the decoder gives {self.decoder.output_shape[1:]} for images of {shape}")
@@ -78,6 +95,7 @@ class VQVAE(keras.Model):
             "image_shape": list(shape), "encoder": _plain(encoder), "decoder": _plain(decoder),
             "quantizer": _plain(quantizer), "activation": activation, "normalise": normalise, "output": output,
             "final": final, "loss": loss, "structure": structure, "variance": variance,
+            **({"coarse": coarse} if coarse else {}),
         }  # fmt: skip
         has_loss = not isinstance(quantizer, FiniteScalarQuantizer)
         names = ["reconstruction", *["structural"] * bool(structure), *["quantizer"] * has_loss]
@@ -87,13 +105,23 @@ class VQVAE(keras.Model):
     @property
     def parameter_counts(self):
         """Of encoder and decoder; the codebook is apart. (On PyTorch a model's `parameters` are its module's.)"""
-        return {"encoder": self.encoder.count_params(), "decoder": self.decoder.count_params()}
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        if self.coarse:
+            parts |= {f"coarse {name}": getattr(self.coarse, name) for name in ("encoder", "decoder", "link")}
+        return {name: part.count_params() for name, part in parts.items()}
+
+    @property
+    def quantizers(self):
+        """The quantiser of each level, the coarse one first."""
+        return (self.coarse.quantizer, self.quantizer) if self.coarse else (self.quantizer,)
 
     @property
     def receptive_field(self):
-        """(low, high): the pixels that a code sees, from the first pixel of its patch; None with an own encoder."""
+        """(low, high): the pixels that a code sees, from the first pixel of its patch; None with an own encoder, or two
+        levels.
+        """
         own = self.settings["encoder"]
-        return None if isinstance(own, dict) else blocks.receptive_field(own)
+        return None if self.coarse or isinstance(own, dict) else blocks.receptive_field(own)
 
     def compile(self, optimizer="adam", loss=None, **options):
         """As Keras's. `loss`: loss(x, x̂) of float batches in [0, 1], or its name, in the reconstruction error's place.
@@ -107,9 +135,14 @@ class VQVAE(keras.Model):
         super().compile(optimizer=optimizer, loss=loss and keras.losses.get(loss), **options)
 
     def call(self, inputs, training=False):
-        x = _only_uint8(inputs)
-        for part in (self.encoder, self.quantizer, self.decoder):
-            x = part(x, training=training)  # handed on: JAX's stateless calls do not tell it to the layers inside
+        # `training` is handed on: JAX's stateless calls do not tell it to the layers inside.
+        x = self.encoder(_only_uint8(inputs), training=training)
+        if self.coarse:
+            x, up = self.coarse(x, training=training)
+        x = self.quantizer(x, training=training)
+        if self.coarse:
+            x = ops.concatenate([x, ops.cast(up, x.dtype)], axis=-1)
+        x = self.decoder(x, training=training)
         images = ops.cast(x, "float32") + self.offset
         # Clipping would stop the gradient of a pixel that overshoots, so it waits until training is over.
         return images if training else ops.clip(images, 0.0, 1.0)
@@ -143,9 +176,18 @@ class VQVAE(keras.Model):
         _only_uint8(images)
         codes = np.empty((len(images), *self.grid), np.int32)
         for i in range(0, len(images), batch):
-            vectors = self.encoder.predict_on_batch(np.asarray(images[i : i + batch]))
-            codes[i : i + batch] = ops.convert_to_numpy(self.quantizer.encode(vectors))
+            levels = [ops.convert_to_numpy(quantizer.encode(z)) for quantizer, z in self.vectors(images[i : i + batch])]
+            codes[i : i + batch] = join(*levels) if self.coarse else levels[0]
         return codes
+
+    def vectors(self, images):
+        """`[(quantiser, what it is given)]` of each level, the coarse one first, of a batch of images: (B, h, w, D)."""
+        features = self.encoder.predict_on_batch(np.asarray(images))
+        return list(zip(self.quantizers, self.coarse.vectors(features) if self.coarse else [features], strict=True))
+
+    def fine(self, codes):
+        """The codes of the fine level alone, (N, h, w): all where there is one level."""
+        return codes[:, self.grid[0] - self.levels[-1][0] :]
 
     def decode(self, codes, batch=64):
         """Images of `codes`: (N, h, w) int → NumPy float32 (N, H, W, C) in [0, 1]."""
@@ -154,7 +196,10 @@ class VQVAE(keras.Model):
             raise ValueError(f"codes must have shape (N, {self.grid[0]}, {self.grid[1]}) and lie below {size}")
         images = np.empty((len(codes), *self.settings["image_shape"]), np.float32)
         for i in range(0, len(codes), batch):
-            vectors = ops.convert_to_numpy(self.quantizer.decode(codes[i : i + batch]))
+            vectors = ops.convert_to_numpy(self.quantizer.decode(self.fine(codes[i : i + batch])))
+            if self.coarse:
+                up = self.coarse.up(split(codes[i : i + batch], self.levels[0])[0])
+                vectors = np.concatenate([vectors, up], axis=-1)
             decoded = np.asarray(self.decoder.predict_on_batch(vectors), np.float32)
             images[i : i + batch] = np.clip(decoded + self.offset, 0, 1)
         return images

@@ -120,7 +120,7 @@ def _quality(args, paths, names):
     scores = image_scores.scores(images, outputs)
     summary = {
         **image_scores.summary(scores, np.array(people)[of] if all(people) else np.arange(len(images))),
-        **code_scores.summary(codes, images, size), "parameters": model.parameter_counts,
+        **code_scores.summary(model.fine(codes), images, size), "parameters": model.parameter_counts,
         "bits_per_pixel": float(np.log2(size) * np.prod(model.grid) / np.prod(images.shape[1:3])),
     }  # fmt: skip
     if args.json:
@@ -170,13 +170,15 @@ def generate(args: Namespace) -> None:
         of = "{1}x{2} grids of {0} codes".format
         raise UserError(f"The prior draws {of(*wants)}, but the VQ-VAE reads {of(*has)}: they do not belong together.")
     from vq_lib.models import sampling
+    from vq_lib.models.levels import join
 
     options = {"seed": args.seed, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
                "condition": _condition(prior, args)}  # fmt: skip
     if args.complete:
         images = _read(args, [args.complete], model, data)[0]
         known = model.encode(images[len(images) // 2][None])[0]
-        given = np.where(_mask(args.mask or "lower", model.grid), sampling.FREE, known)
+        free = [_mask(args.mask or "lower", grid)[None] for grid in model.levels]
+        given = np.where((join(*free) if model.coarse else free[0])[0], sampling.FREE, known)
         codes = sampling.complete(prior, given, args.n, **options)
     else:
         codes = sampling.sample(prior, args.n, **options)

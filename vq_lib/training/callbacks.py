@@ -16,13 +16,15 @@ class _OfTheCodebook(keras.callbacks.Callback):
         super().__init__()
         self.batches, self.sample = batches, sample
 
-    def drawn(self, epoch, batch):
-        """The random numbers of this moment, and finite encoder outputs (n, D), as the codebook compares them."""
+    def drawn(self, epoch, batch, level=0):
+        """The random numbers of this moment, and what the quantiser of a level is given, finite vectors (n, D), as the
+        codebook compares them.
+        """
         rng = np.random.default_rng([self.batches.seed or 0, epoch, batch])
         rows = np.sort(rng.choice(self.batches.rows, min(self.sample, len(self.batches.rows)), replace=False))
-        vectors = self.model.encoder.predict_on_batch(np.asarray(self.batches.inputs[rows]))
-        vectors = np.asarray(vectors, np.float32).reshape(-1, self.model.quantizer.embedding_dim)
-        vectors = convert_to_numpy(self.model.quantizer.scaled(vectors))
+        quantizer, vectors = self.model.vectors(self.batches.inputs[rows])[level]
+        vectors = np.asarray(vectors, np.float32).reshape(-1, quantizer.embedding_dim)
+        vectors = convert_to_numpy(quantizer.scaled(vectors))
         return rng, vectors[np.isfinite(vectors).all(axis=1)]
 
 
@@ -33,10 +35,12 @@ class KMeansStart(_OfTheCodebook):
     """
 
     def on_epoch_begin(self, epoch, logs=None):
-        quantizer = self.model.quantizer
-        if epoch or not hasattr(quantizer, "replace"):
-            return
-        size, (rng, vectors) = quantizer.num_embeddings, self.drawn(0, 0)
+        for level, quantizer in enumerate(self.model.quantizers):  # the coarse one first: what the fine one is given
+            if not epoch and hasattr(quantizer, "replace"):  # depends on it
+                self._start(quantizer, *self.drawn(0, 0, level))
+
+    def _start(self, quantizer, rng, vectors):
+        size = quantizer.num_embeddings
         if not len(vectors):
             return
         # Black background gives one and the same vector by the thousand; k-means would spend many codes on it.
@@ -63,14 +67,18 @@ class RestartDeadCodes(_OfTheCodebook):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        quantizer, due = self.model.quantizer, (self.epoch * self.params["steps"] + batch + 1) % self.every == 0
-        if self.threshold is None or not due or not hasattr(quantizer, "replace"):
+        if self.threshold is None or (self.epoch * self.params["steps"] + batch + 1) % self.every:
             return
+        for level, quantizer in enumerate(self.model.quantizers):
+            if hasattr(quantizer, "replace"):
+                self._restart(quantizer, level, batch)
+
+    def _restart(self, quantizer, level, batch):
         counts = convert_to_numpy(quantizer.counts)
         dead = np.flatnonzero(counts < self.threshold * counts.mean())
         if not dead.size:
             return
-        rng, vectors = self.drawn(self.epoch, batch + 1)
+        rng, vectors = self.drawn(self.epoch, batch + 1, level)
         if len(vectors):  # none are finite where a training has run away: `Resume` stops it
             nearest = convert_to_numpy(quantizer.decode(quantizer.encode(vectors)))
             far = np.square(vectors - nearest, dtype=np.float64).sum(axis=1) + 1e-12
@@ -79,7 +87,9 @@ class RestartDeadCodes(_OfTheCodebook):
 
 
 class Scores(keras.callbacks.Callback):
-    """Adds SSIM, foreground SSIM, perplexity and usage of the codebook on uint8 `images[rows]` to each epoch's logs."""
+    """Adds SSIM, foreground SSIM, perplexity and usage of the codebook (that of the fine codes, where there are two
+    levels) on uint8 `images[rows]` to each epoch's logs.
+    """
 
     def __init__(self, images, rows):
         super().__init__()
@@ -94,7 +104,7 @@ class Scores(keras.callbacks.Callback):
             grids.append(self.model.encode(images))
             scores.append(image_scores.ssim(images, self.model.decode(grids[-1])))
         plain, foreground = np.concatenate(scores, axis=1)
-        codes, size = np.concatenate(grids), self.model.quantizer.num_embeddings
+        codes, size = self.model.fine(np.concatenate(grids)), self.model.quantizer.num_embeddings
         logs["val_ssim"], logs["val_ssim_foreground"] = float(plain.mean()), float(np.nanmean(foreground))
         logs["val_perplexity"] = float(code_scores.perplexity(codes, size))
         logs["val_usage"] = float(code_scores.usage(codes, size))
