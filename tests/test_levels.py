@@ -19,6 +19,7 @@ from vq_lib.models.vqvae import VQVAE
 from vq_lib.report import metrics
 from vq_lib.training.batches import Batches
 from vq_lib.training.callbacks import KMeansStart, RestartDeadCodes
+from vq_lib.training.identity import describe
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 1), dtype=np.uint8)
 CONDITION = np.stack([np.full(12, -1), np.arange(12) % 5], axis=1).astype(np.int32)
@@ -181,3 +182,13 @@ def test_all_notebooks_work_with_two_levels(tmp_path):
     done = vq_lib("generate", "--report", tmp_path, "-n", "2", "--complete", tmp_path / "figures" / "samples.webp",
                   "--out", tmp_path / "new.png")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_training_is_known_again_by_both_levels(model):
+    def described(coarse):
+        return describe(
+            [VQVAE((32, 32, 1), ENCODER, DECODER, EMAVectorQuantizer(16, 4), output="block", coarse=coarse)]
+        )
+
+    wider = {**COARSE, "encoder": [{"layer": "conv", "filters": 9, "stride": 2}]}
+    assert described(COARSE) == describe([model]) != described(wider)

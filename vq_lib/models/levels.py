@@ -32,7 +32,6 @@ def join(coarse, fine):
     return module.concatenate([flat, fine], axis=1)
 
 
-@keras.saving.register_keras_serializable(package="vq_lib")
 class CoarseLevel(keras.layers.Layer):
     """The upper level of a hierarchical VQ-VAE (Razavi et al. 2019, arXiv 1906.00446, section 3.1 and figure 2a).
 
@@ -50,6 +49,7 @@ class CoarseLevel(keras.layers.Layer):
         super().__init__(**kwargs)
         dim, dtype = quantizer.embedding_dim, self.dtype_policy
         self.quantizer = quantizer
+        self.settings = {"features": list(features), "encoder": encoder, "decoder": decoder, "activation": activation}
         last = keras.layers.Conv2D(dim, 1, dtype=dtype)
         self.encoder = keras.Sequential(
             [keras.Input(features), *blocks.layers_of(encoder, activation, dtype), last], name="encoder"
@@ -71,6 +71,10 @@ class CoarseLevel(keras.layers.Layer):
     def call(self, features, training=False):
         up = self.decoder(self.quantizer(self.encoder(features, training=training), training=training))
         return self.link(ops.concatenate([ops.cast(features, up.dtype), up], axis=-1)), up
+
+    def get_config(self):
+        """What decides how it behaves; the VQ-VAE builds it anew from its own configuration."""
+        return {**super().get_config(), **self.settings, "quantizer": self.quantizer.get_config()}
 
     def vectors(self, features):
         """On the host: what the coarse quantiser is given, (B, h', w', D), and what the fine one is, (B, h, w, D)."""
