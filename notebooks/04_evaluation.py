@@ -311,14 +311,20 @@ if aucs:
 # The grey levels of above part each head into fluid, grey and white matter; fluid deep in the head counts as ventricle.
 # The rule is crude, but the same for real and generated slices. *What to look for.* Curves that lie on each other. A
 # curve to the right means too much of that tissue; one that is too steep, too little variety between brains. Test
-# people, who may be older, show how far apart two groups of people are.
+# people, who may be older, show how far apart two groups of people are. A prior that draws row by row has to make one
+# half of the head fit the other: the last two panels count ventricles that do not meet, and say how far a head is from
+# its mirror image, 0 being the same.
 
 # %% tags=["prior"]
 sets = {"training": slices.images[half], "real": inputs, "generated": new}
 shares = {kind: anatomy.shares(anatomy.tissues(some, levels)) for kind, some in sets.items()}
+axis = anatomy.midline(sets["training"])
+for kind, some in sets.items():
+    shares[kind]["asymmetry"] = anatomy.asymmetry(some, axis)
 show(generation.distributions(shares), "anatomy",
-     "Shares of the head's area by tissue, and of the ventricles: cumulative distributions over slices.",
-     alt="Four panels of cumulative curves: training people, test people and samples.")  # fmt: skip
+     "Shares of the head's area by tissue, and of the ventricles, in how many pieces these lie, and how far the head "
+     "is from its mirror image: cumulative distributions over slices.",
+     alt="Cumulative curves of six measures: training people, test people and samples.")  # fmt: skip
 
 # %% [markdown] tags=["prior"]
 # ### New brains, or copies?

@@ -62,3 +62,22 @@ def test_tissues_are_scored_apart():
     assert found["share"].tolist() == pytest.approx([1 / 3] * 3)
     assert found["absolute_error"].tolist() == pytest.approx([0, 0, inputs[:, 16:].mean() / 255])
     assert found["ssim"]["cerebrospinal fluid"]["mean"] > found["ssim"]["white matter"]["mean"] + 0.3
+
+
+def test_ventricles_that_do_not_meet_are_counted_and_specks_are_not():
+    head = np.where(disc(64, 28), 2, 0).astype(np.uint8)
+    apart, joined, speck = head.copy(), head.copy(), head.copy()
+    apart[disc(64, 4, (32, 25))] = apart[disc(64, 4, (32, 39))] = 1
+    joined[disc(64, 4, (32, 25))] = joined[disc(64, 4, (32, 39))] = joined[32, 25:39] = 1
+    speck[32, 32] = 1  # a pixel of 2,400
+    assert list(anatomy.shares(np.stack([head, apart, joined, speck]))["pieces"]) == [0, 2, 1, 0]
+
+
+def test_asymmetry_is_that_of_the_halves():
+    whole, upper = disc(64, 20), np.arange(64)[:, None] < 32
+    even, moved = np.where(whole, 200, 0), np.where(disc(64, 20, (35.5, 31.5)), 200, 0)
+    halves = np.where(whole, np.where(upper, 200, 100), 0)  # (2 - 1) / (2 + 1), and a little less where moved
+    some = np.stack([even, moved, halves, np.zeros_like(even)]).astype(np.uint8)[..., None]
+    np.testing.assert_allclose(anatomy.asymmetry(some, 1), [0, 0, 1 / 3, 0], atol=0.05)
+    np.testing.assert_allclose(anatomy.asymmetry(some, 2), 0, atol=0.03)
+    assert anatomy.midline(some[2:3]) == 2

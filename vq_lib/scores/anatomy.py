@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
+from vq_lib.scores.baselines import thumbnails
 from vq_lib.scores.images import FOREGROUND, in_parts, ssim_by_class, unit
 from vq_lib.scores.intervals import interval
 
@@ -52,13 +53,34 @@ def dice(first, second):
 
 
 def shares(classes):
-    """Shares of the head by tissue classes (N, H, W), a frame, 0 without one; ventricles are fluid deep in it."""
+    """Shares of the head by tissue classes (N, H, W), a frame, 0 without one; ventricles are fluid deep in it, in
+    `pieces` that do not touch, those below a thousandth of the head left out.
+    """
     depths = [ndimage.distance_transform_edt(image > 0) for image in classes]
     parts = {name: classes == k for k, name in enumerate(TISSUES, 1)}
     # The fluid around the brain lies nearer to the head's outline than 0.35 of the deepest point.
     parts["ventricles"] = parts[TISSUES[0]] & [depth > 0.35 * depth.max() for depth in depths]
     size = np.maximum((classes > 0).sum(axis=(1, 2)), 1)
-    return pd.DataFrame({name: part.sum(axis=(1, 2)) / size for name, part in parts.items()})
+    found = {name: part.sum(axis=(1, 2)) / size for name, part in parts.items()}
+    labels = [ndimage.label(part, np.ones((3, 3)))[0] for part in parts["ventricles"]]
+    found["pieces"] = [
+        int((np.bincount(part.ravel())[1:] > head / 1000).sum()) for part, head in zip(labels, size, strict=True)
+    ]
+    return pd.DataFrame(found)
+
+
+def asymmetry(images, axis):
+    """How far each slice is from its mirror image b' across `axis`, Σ|b − b'| / Σ(b + b'): 0 alike, 1 nowhere lit at
+    once; b are blurred thumbnails, and b' is moved to where it fits best. (N, H, W, C) → (N,)
+    """
+    b = ndimage.gaussian_filter(thumbnails(images).mean(axis=-1), (0, 1, 1))
+    moved = [np.roll(np.flip(b, axis), by, axis) for by in range(-8, 9)]
+    return np.min([np.abs(b - m).sum(axis=(1, 2)) for m in moved], axis=0) / np.maximum(2 * b.sum(axis=(1, 2)), 1e-9)
+
+
+def midline(images):
+    """The axis, 1 or 2, across which slices are the more symmetric: where left and right are."""
+    return min((1, 2), key=lambda axis: np.median(asymmetry(images, axis)))
 
 
 def by_tissue(inputs, outputs, classes, people, names=CLASSES):
