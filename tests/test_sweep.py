@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import TINY, vq_lib
 
+from vq_lib import recipe
 from vq_lib.errors import UserError
 from vq_lib.report import comparison, sweep
 from vq_lib.study import Study
@@ -20,7 +21,7 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
         "  fewer codes: vqvae.codes=4\nconclusion: Few codes.\n",
         encoding="utf-8",
     )
-    done = vq_lib("sweep", tmp_path)
+    done = vq_lib("sweep", tmp_path, "--set", "vqvae.codes=8")
     assert done.returncode == 0, done.stdout + done.stderr
     tried = comparison.sweep(tmp_path)
     table = tried["table"].set_index("change")
@@ -35,7 +36,9 @@ def test_a_sweep_trains_each_point_and_tables_it(tmp_path):
     assert not (point / "metrics.json").exists()
     trained = json.loads((point / "run" / "vqvae" / "summary.json").read_text(encoding="utf-8"))
     assert trained["epochs"] == {"done": 1, "planned": 1}
-    again = vq_lib("sweep", tmp_path)
+    codes = {recipe.load(path).vqvae.codes for path in point.parent.glob("*/recipe.yaml")}
+    assert codes == {8, 4}, "what a point says comes after what is said of all"
+    again = vq_lib("sweep", tmp_path, "--set", "vqvae.codes=8")
     assert again.returncode == 0 and "Epoch 1" not in again.stdout
     pd.testing.assert_frame_equal(comparison.sweep(tmp_path)["table"].set_index("change"), table)
 
@@ -60,6 +63,7 @@ def test_a_planned_sweep_is_told_from_none(tmp_path):
     (tmp_path / "sweep.yaml").write_text("points: {a: vqvae.beta=1}", encoding="utf-8")
     text = sweep.missing(Study(str(tmp_path), tmp_path))
     assert "has not been run yet" in text and f"'vq-lib sweep {tmp_path.name} --data folder'" in text
+    assert '--set "vqvae.codes=8"\'' in sweep.missing(Study(str(tmp_path), tmp_path, "vqvae.codes=8"))
 
 
 def test_a_mistake_is_named_before_anything_is_trained(tmp_path):

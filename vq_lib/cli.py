@@ -61,7 +61,8 @@ def parser() -> Parser:
     add = command("report", "Build a report: run what changed, write report.html.",
                   'vq-lib report demo --set "vqvae.epochs=2 prior.epochs=2"')
     add("--data", metavar="DIR", default="", help="folder of the images; none where the recipe makes its own")
-    add("--set", metavar="KEYS", dest="overrides", default="", help='changes to the recipe, such as "vqvae.epochs=2"')
+    changes = {"metavar": "KEYS", "dest": "overrides", "default": ""}
+    add("--set", **changes, help='changes to the recipe, such as "vqvae.epochs=2"')
     add("--force", action="store_true", help="run every notebook again; finished models and decoded slices stay")
 
     command("publish", "Put a report that was built in the place of the one that is committed.", "vq-lib publish demo")
@@ -69,6 +70,7 @@ def parser() -> Parser:
     add = command("sweep", "Train the VQ-VAE of a report with one thing changed at a time (its sweep.yaml).",
                   "vq-lib sweep oasis-best --data folder", report="a report with a sweep.yaml, or the folder of one")
     add("--data", metavar="DIR", default="", help="folder of the images")
+    add("--set", **changes, help='changes to the recipe before those of each point, such as "data.layout=oasis"')
 
     add = command("reconstruct", "Write reconstructions of images and print their SSIM.",
                   "vq-lib reconstruct --report demo brain.png --out reconstructions", models=True)
@@ -152,5 +154,5 @@ def _run(args):
     if args.command == "publish":
         return build.publish(args.report)
     if args.command == "sweep":
-        return sweep.run(args.report, args.data)
+        return sweep.run(args.report, args.data, args.overrides)
     return getattr(commands, args.command)(args) or 0

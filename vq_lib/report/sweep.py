@@ -45,12 +45,15 @@ def load(folder: Path) -> Sweep:
                         f"{sentence(error.errors()[0])}") from None  # fmt: skip
 
 
-def run(report: str | Path, data: str | Path = "") -> int:
-    """Build every point and write the table of those that are done; returns the exit status."""
-    study = Study(report, data)
+def run(report: str | Path, data: str | Path = "", overrides: str = "") -> int:
+    """Build every point, `overrides` before its own, and write the table of those that are done; returns the exit
+    status.
+    """
+    study = Study(report, data, overrides)
     sweep, folder = load(study.folder), study.run / "sweep"
     signature = datasets.check(study)
-    points = {name: _point(study, name, f"{sweep.overrides} {change}") for name, change in sweep.points.items()}
+    points = {name: _point(study, name, f"{overrides} {sweep.overrides} {change}")
+              for name, change in sweep.points.items()}  # fmt: skip
     with lock(folder / ".lock", f"The sweep of {study.folder} is being built by another process."):
         wanted = [point for point in points.values() if point != study.folder]
         for point in wanted:
@@ -109,7 +112,8 @@ def _result(point):
 
 def missing(study: Study) -> str:
     """What to type where a report has no table of a sweep: it was not run, or there is nothing to run."""
-    command = f"'vq-lib sweep {study.name}{' --data folder' if study.data_folder else ''}'"
+    command = f"vq-lib sweep {study.name}{' --data folder' if study.data_folder else ''}"
+    command = f"'{command} --set \"{study.overrides}\"'" if study.overrides else f"'{command}'"
     if (study.folder / "sweep.yaml").exists():
         return f"This report's sweep.yaml has not been run yet: {command} runs it."
     return f"No other settings were tried: with a sweep.yaml beside the recipe, {command} would train them."
