@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vq_lib.scores.grain import Grain
+from vq_lib.scores.grain import Grain, agreement
 
 
 def noise(rng, shape, scale):
@@ -55,3 +55,21 @@ def test_nothing_left_out_is_no_grain():
     np.testing.assert_array_equal(Grain(images, images).draw(images), images)
     black = np.zeros_like(images)
     np.testing.assert_array_equal(Grain(black, black).draw(black), black)
+
+
+def test_structure_goes_on_from_slice_to_slice_and_noise_does_not():
+    rng = np.random.default_rng(0)
+    base, noise = rng.normal(0, 0.05, (3, 1, 32, 32, 1)), rng.normal(0, 0.05, (3, 6, 32, 32, 1))
+    person, position = np.repeat(["a", "b", "c"], 6), np.tile(np.arange(6), 3)
+    decoded = np.full((18, 32, 32, 1), 0.5)
+
+    def of(rest):
+        return agreement(
+            decoded + np.broadcast_to(rest, (3, 6, 32, 32, 1)).reshape(-1, 32, 32, 1), decoded, person, position
+        )
+
+    np.testing.assert_allclose(of(base).loc["rest"], [1, 1, 0], atol=0.05)
+    np.testing.assert_allclose(of(noise).loc["rest"], 0, atol=0.05)
+    np.testing.assert_allclose(of(base + noise).loc["rest"], [0.5, 0.5, 0], atol=0.05)  # half of the variance is shared
+    alone = agreement(decoded[:3], decoded[:3], ["a", "b", "c"], [-1, -1, -1])
+    assert alone.isna().all(axis=None) and list(alone.columns) == [1, 4, "others"]

@@ -1,6 +1,7 @@
 """The grain that codes leave out: from the decoder's image to a draw from p(x | z)."""
 
 import numpy as np
+import pandas as pd
 
 from vq_lib.scores.images import unit
 
@@ -46,6 +47,33 @@ class Grain:
             noise *= np.where(mean > BLACK, self.scales[self._band(mean)], 0)
             drawn[i] = np.round(np.clip(image + noise[..., None], 0, 1) * 255)
         return drawn
+
+
+def agreement(images, decoded, person, position, apart=(1, 4)):
+    """Whether what is left out is noise: mean correlations inside the head, a frame, NaN where there are no such pairs.
+
+    Rows: "slice", and "rest", image minus decoded; columns: with the slice of the same person so many positions
+    `apart`, and with another person's at the same position, "others". Structure goes on from slice to slice; noise does
+    not, but into the nearest ones of a volume that was resampled.
+    """
+    real, mean = (unit(x).mean(axis=-1) for x in (images, decoded))
+    rows = {pair: row for row, pair in enumerate(zip(person, position, strict=True)) if pair[1] >= 0}
+    names = sorted({name for name, _ in rows})
+    following = dict(zip(names, names[1:] + names[:1], strict=True))
+    pairs = {by: [(row, rows.get((name, place + by))) for (name, place), row in rows.items()] for by in apart}
+    pairs["others"] = [(row, rows.get((following[name], place))) for (name, place), row in rows.items()]
+
+    def correlation(x, first, second):
+        inside = (mean[first] > BLACK) & (mean[second] > BLACK)
+        with np.errstate(invalid="ignore"):  # where one of them is constant
+            return np.corrcoef(x[first][inside], x[second][inside])[0, 1] if inside.sum() > 2 else np.nan
+
+    def average(x, both):
+        found = [correlation(x, *pair) for pair in both if None not in pair and pair[0] != pair[1]]
+        return np.nanmean(found) if np.isfinite(found).any() else np.nan
+
+    kinds = {"slice": real, "rest": real - mean}
+    return pd.DataFrame({kind: {name: average(x, both) for name, x in kinds.items()} for kind, both in pairs.items()})
 
 
 def _looks(mean):
