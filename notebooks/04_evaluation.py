@@ -283,7 +283,7 @@ study.save("samples", codes=grids.astype(np.uint16), images=new, grained=grained
 # %% tags=["prior"]
 goes_on = agreement(inputs, outputs, people, slices.position[test]).rename(
     index={"rest": "what is left out of it"},
-    columns={1: "1 position on", 4: "4 positions on", "others": "another person's at the same"},
+    columns={1: "1 position on", 4: "4 positions on", "others": "another person, same position"},
 )
 shown.table(goes_on, "left-out", "Correlations with slices around it, inside the head, of test people.", "{:.2f}")
 
