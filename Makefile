@@ -48,7 +48,7 @@ ELSEWHERE := anatomy architecture baselines bench bits codecs codes cohort compa
 LIBRARY = -p no:cacheprovider $(ELSEWHERE:%=--ignore=tests/test_%.py) \
 	-k "(not test_build or report_is_whole) and not every_recipe and not one_model_on_all and not all_notebooks"
 
-# JAX compiles each of a thousand small functions in half the time, and what they compute is what is tested.
+# JAX compiles its thousand small functions in two thirds of the time, and what they compute is what is tested.
 test-backends: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 test-backends: export VQ_BACKENDS = tensorflow=$(BIN)/python jax=$(BACKENDS)/python torch=$(BACKENDS)/python
 test-backends: .venv/.tested .venv-backends/.whole

@@ -80,7 +80,7 @@ train, held_out = slices.where("train"), slices.where("validation")
 encoder = [block.model_dump(exclude_defaults=True) for block in recipe.encoder]
 decoder = [block.model_dump(exclude_defaults=True) for block in recipe.decoder]
 coarse = recipe.coarse and recipe.coarse.model_dump(exclude_defaults=True)
-display({"encoder": encoder, "decoder": decoder, "coarse": coarse})
+display({"encoder": encoder, "decoder": decoder} | ({"coarse": coarse} if coarse else {}))
 
 # %% [markdown]
 # Between them, each vector is replaced by the nearest of $K$ **codebook** vectors $e_1, \dots, e_K$, and the decoder
@@ -235,10 +235,11 @@ for number, place in enumerate(scores.spread(places, 8)):  # a person and a posi
 inputs = np.asarray(slices.images[chosen])
 
 # %%
+kept = vqvae.encode(inputs)  # the codes: all that is kept of a slice
+outputs = vqvae.decode(kept)
 quantizer, vectors = vqvae.vectors(inputs)[-1]  # of the finest level: z_e(x), one vector a cell
 numbers = ops.convert_to_numpy(quantizer.encode(vectors))  # k
-np.testing.assert_array_equal(numbers, vqvae.fine(vqvae.encode(inputs)))
-outputs = vqvae.decode(vqvae.encode(inputs))  # the codes are all that is kept of a slice
+np.testing.assert_array_equal(numbers, vqvae.fine(kept))
 similarity, _ = scores.ssim(inputs, outputs)
 
 # %%

@@ -45,14 +45,15 @@ keras = environment.start_keras()  # in silence: TensorFlow would fill a page wi
 from vq_lib import data as datasets
 from vq_lib.layers.masked import MaskedConv2D
 from vq_lib.models.build import KINDS, prior_from
+from vq_lib.models.levels import split
 from vq_lib.models.prior import code_lengths
 from vq_lib.models.sampling import FREE, Sampler, gumbel
 from vq_lib.plots import prior as draw
+
+# %%
 from vq_lib.plots.names import NAMES
 from vq_lib.plots.prior import influence
 from vq_lib.report import display as shown
-
-# %%
 from vq_lib.report import metrics
 from vq_lib.scores import bits
 from vq_lib.scores.intervals import interval
@@ -252,14 +253,20 @@ shown.table(verdicts, "priors", "The priors on test people, with 95% intervals o
             dict(zip(verdicts.columns, forms, strict=True)))  # fmt: skip
 
 # %% tags=["prior"]
+levels = {}
+if vqvae.coarse:
+    coarse, fine = split(lengths[main]["test"], vqvae.levels[0])
+    levels = {"levels_bits_per_code": {"coarse": float(coarse.mean()), "fine": float(fine.mean())}}
+    print(f"Of the main prior on test people: {coarse.mean():.3f} bits a coarse code, {fine.mean():.3f} a fine one.")
+
+# %% tags=["prior"]
 _, _, made_prior = finished.load_prior(study, made)
 study.record("prior", {
     "name": main, "bits_per_code": models[main], "models": models, "gaps": gaps, "differences": more,
     "overfitted": {name: bits.overfitted(split) for name, split in models.items()},
     "baselines_bits_per_code": base, "position_unigram": {split: some.mean() for split, some in unigram.items()},
     "bits_per_pixel": models[main]["test"] * cells / np.prod(slices.image_shape[:2]),
-    "fine_bits_per_code": float(vqvae.fine(lengths[main]["test"]).mean()),
-    "parameters": priors[main].count_params(), "epochs": made_prior["epochs"],
+    "parameters": priors[main].count_params(), "epochs": made_prior["epochs"], **levels,
 })  # fmt: skip
 
 # %% [markdown] tags=["prior"]

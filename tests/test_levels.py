@@ -177,6 +177,9 @@ def test_all_notebooks_work_with_two_levels(tmp_path):
     found = metrics.read(tmp_path / "metrics.json")
     # 16 coarse and 64 fine codes of log2(16) bits, for 32 x 32 pixels
     assert found.vqvae.bits_per_pixel == 4 * 80 / 32**2 and "coarse link" in found.vqvae.parameters
+    with np.load(tmp_path / "run" / "prior" / "gated" / "lengths.npz") as stored:
+        coarse, fine = stored["test"][:, :2].mean(), stored["test"][:, 2:].mean()
+    assert found.prior.levels_bits_per_code == pytest.approx({"coarse": coarse, "fine": fine})
     codes = np.load(tmp_path / "run" / "evaluation" / "samples.npz")["codes"]
     assert codes.shape == (4, 10, 8)
     done = vq_lib("generate", "--report", tmp_path, "-n", "2", "--complete", tmp_path / "figures" / "samples.webp",
