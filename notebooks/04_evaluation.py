@@ -257,8 +257,8 @@ show(generation.gallery({"Test people": real, "Generated": new[:count]}), "sampl
 # $$x = m + s(m)\,w,$$
 #
 # $m$ the decoded image, $s$ the standard deviation of what the codes leave out at a grey level and a slope, and $w$
-# noise with its power spectrum, both fitted on 200 slices of the validation people at most: **grain**. Is it noise? The
-# [table](#table-left-out) has the correlation of a slice, and of the rest, $x - m$, with slices around it. Structure
+# noise with its power spectrum, both fitted on 200 slices of the validation people at most: **grain**. Is it noise? See
+# the correlations of a slice, and of the rest, $x - m$, with slices around it ([table](#table-left-out)). Structure
 # goes on from slice to slice; noise does not, unless the volume was resampled, and then in the nearest slices alone. A
 # rest that correlates over 4 positions is anatomy that the codes have lost.
 #
@@ -386,9 +386,9 @@ show(generation.nearest(new[rows], slices.images[train[suspects["index"][rows]]]
 #
 # **MS-SSIM** of random pairs of samples, and of slices of two different test people, says how varied they are: a model
 # that draws one good brain again and again would pass every test of single images. It has three scales up to 128 pixels
-# and five above, so that values at different image sizes cannot be compared; a higher value is less variety. Shares of
-# the head are of samples and of training people. The verdict is that of the interval of a difference: whether samples
-# have less or more.
+# and five above, so that values at different image sizes cannot be compared; a higher value is less variety. Anatomy is
+# that of samples and of training people. The verdict is that of the interval of a difference: whether samples have less
+# or more.
 
 # %% tags=["prior"]
 pairs = {"generated": images.pair_similarity(grained, seed=settings.seed),

@@ -70,7 +70,7 @@ def test_ventricles_that_do_not_meet_are_counted_and_specks_are_not():
     apart[disc(64, 4, (32, 25))] = apart[disc(64, 4, (32, 39))] = 1
     joined[disc(64, 4, (32, 25))] = joined[disc(64, 4, (32, 39))] = joined[32, 25:39] = 1
     speck[32, 32] = 1  # a pixel of 2,400
-    assert list(anatomy.shares(np.stack([head, apart, joined, speck]))["pieces"]) == [0, 2, 1, 0]
+    assert list(anatomy.shares(np.stack([head, apart, joined, speck]))["ventricle pieces"]) == [0, 2, 1, 0]
 
 
 def test_asymmetry_is_that_of_the_halves():

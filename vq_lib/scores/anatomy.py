@@ -53,8 +53,8 @@ def dice(first, second):
 
 
 def shares(classes):
-    """Shares of the head by tissue classes (N, H, W), a frame, 0 without one; ventricles are fluid deep in it, in
-    `pieces` that do not touch, those below a thousandth of the head left out.
+    """Shares of the head by tissue classes (N, H, W), a frame, 0 without one; ventricles are fluid deep in it. Their
+    pieces, which do not touch, are counted; those below a thousandth of the head are left out.
     """
     depths = [ndimage.distance_transform_edt(image > 0) for image in classes]
     parts = {name: classes == k for k, name in enumerate(TISSUES, 1)}
@@ -63,7 +63,7 @@ def shares(classes):
     size = np.maximum((classes > 0).sum(axis=(1, 2)), 1)
     found = {name: part.sum(axis=(1, 2)) / size for name, part in parts.items()}
     labels = [ndimage.label(part, np.ones((3, 3)))[0] for part in parts["ventricles"]]
-    found["pieces"] = [
+    found["ventricle pieces"] = [
         int((np.bincount(part.ravel())[1:] > head / 1000).sum()) for part, head in zip(labels, size, strict=True)
     ]
     return pd.DataFrame(found)
